@@ -1,0 +1,1 @@
+"""The service API of record: identity, accounts, cases, cards."""

@@ -1,0 +1,1 @@
+"""How a call gets in: SIP, the computer's microphone, the text console."""

@@ -1,0 +1,1 @@
+"""The subcommands of `hotline`, one module each: `register(subparsers)` and `run(args)`."""

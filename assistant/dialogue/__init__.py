@@ -1,0 +1,1 @@
+"""What the hotline says next: the client of the served dialogue model."""

@@ -1,0 +1,197 @@
+"""What the operator configures: configs/hotline.toml, checked before anything starts."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The project folder; relative paths of the configuration start here."""
+
+CONFIG_FILE = ROOT / "configs" / "hotline.toml"
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file, the key and the remedy."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sip(_Section):
+    """How phones reach us."""
+
+    bind: str = "127.0.0.1"
+    port: int = Field(5060, ge=0, le=65535)
+    """UDP and TCP port of SIP; 0 lets the system choose."""
+    advertise: str = ""
+    """The address told to peers in Contact and SDP when it differs from `bind` (behind NAT)."""
+    rtp_port: int = Field(40000, ge=1024, le=65000)
+    """First of the RTP ports; two per call."""
+    user: str = "12333"
+    max_calls: int = Field(4, ge=1, le=200)
+    """One more caller than this gets 486 Busy Here."""
+    codecs: list[str] = ["PCMA/8000", "PCMU/8000", "G722/16000"]
+    """In order of preference."""
+    registrar: str = ""
+    """sip:pbx.example to register there; empty: answer direct calls only."""
+    registrar_user: str = ""
+    registrar_password_env: str = "HOTLINE_SIP_PASSWORD"
+    """Name of the environment variable that holds the PBX password."""
+
+
+class Speech(_Section):
+    """Which engines hear and speak."""
+
+    recognizer: Literal["auto", "vosk", "whisper"] = "auto"
+    synthesizer: Literal["auto", "kokoro", "pyttsx3"] = "auto"
+    voice: str = "zf_xiaoxiao"
+    speed: float = Field(1.0, ge=0.5, le=2.0)
+    threads: int = Field(2, ge=1, le=64)
+    """CPU threads of one inference."""
+
+
+class Turns(_Section):
+    """When a caller has finished, and when they interrupt. Milliseconds unless said otherwise."""
+
+    endpoint_silence_ms: int = Field(600, ge=200, le=3000)
+    digits_silence_ms: int = Field(1500, ge=200, le=5000)
+    """Trailing silence while a number is awaited: people pause between its groups."""
+    longest_turn_s: float = Field(30, ge=5, le=120)
+    no_input_s: float = Field(6, ge=2, le=60)
+    key_timeout_s: float = Field(4, ge=1, le=30)
+    """A number being keyed is complete after this long without another key, or at #."""
+    barge_in_ms: int = Field(240, ge=60, le=2000)
+    """This much of the caller's voice stops the playback."""
+
+
+class CallLimits(_Section):
+    """Guards around one call."""
+
+    longest_s: float = Field(900, ge=30, le=7200)
+    human_number: str = "12333"
+    """The number of the human desk that is told to callers."""
+    human_target: str = ""
+    """SIP URI of the human desk for transfers; empty: the number is told instead."""
+
+
+class DialogueServer(_Section):
+    """The served dialogue model."""
+
+    rasa_port: int = 5005
+    actions_port: int = 5055
+    timeout_s: float = Field(5.0, ge=0.5, le=30)
+    patience: int = Field(3, ge=1, le=10)
+    """Failed turns in a row after which the caller is sent to the human desk."""
+
+
+class Backend(_Section):
+    """The service API and the database."""
+
+    bind: str = "127.0.0.1"
+    port: int = 8333
+    url: str = ""
+    """A bureau's own backend with the same API; empty: ours is started on bind:port."""
+    database: str = "sqlite+aiosqlite:///var/hotline.db"
+    """SQLAlchemy URL: sqlite+aiosqlite:///… or postgresql+asyncpg://…"""
+
+
+class Recording(_Section):
+    """Stereo recordings: caller left, hotline right."""
+
+    enabled: bool = True
+    folder: str = "var/recordings"
+
+
+class Privacy(_Section):
+    """What of a number may be kept."""
+
+    caller_number: Literal["masked", "plain", "none"] = "masked"
+    """masked keeps the last four digits."""
+
+
+class Settings(_Section):
+    """The whole configuration; every key has a default."""
+
+    sip: Sip = Sip()
+    speech: Speech = Speech()
+    turns: Turns = Turns()
+    call: CallLimits = CallLimits()
+    dialogue: DialogueServer = DialogueServer()
+    backend: Backend = Backend()
+    recording: Recording = Recording()
+    privacy: Privacy = Privacy()
+
+    @property
+    def backend_url(self) -> str:
+        """Where the service API answers."""
+        return self.backend.url or f"http://{self.backend.bind}:{self.backend.port}"
+
+    @property
+    def rasa_url(self) -> str:
+        """Where the dialogue model answers; always loopback."""
+        return f"http://127.0.0.1:{self.dialogue.rasa_port}"
+
+    @property
+    def actions_url(self) -> str:
+        """Where the action server answers; always loopback."""
+        return f"http://127.0.0.1:{self.dialogue.actions_port}/webhook"
+
+
+def project_path(path: str | Path) -> Path:
+    """A path of the configuration, seen from the project folder."""
+    return ROOT / path
+
+
+def load(file: Path = CONFIG_FILE, overrides: list[str] | None = None) -> Settings:
+    """Read the configuration; `overrides` are `section.key=value` with TOML values.
+
+    Raises ConfigError that names the file, the key and what to do.
+    """
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; give --config FILE") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    for override in overrides or []:
+        _apply(values, override)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(file, error)) from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot and name):
+        raise ConfigError(f"--set {override}: write it as section.key=value")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    values.setdefault(section, {})[name] = value
+
+
+def _explain(file: Path, error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{file}: {where} = {first['input']!r}: {first['msg']}"
+    known = _known_keys()
+    close = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
+    return f"{file}: unknown key {where}; {hint}"
+
+
+def _known_keys() -> list[str]:
+    keys = []
+    for section, info in Settings.model_fields.items():
+        keys.append(section)
+        assert isinstance(info.default, BaseModel)
+        keys += [f"{section}.{key}" for key in type(info.default).model_fields]
+    return keys

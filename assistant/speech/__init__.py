@@ -1,0 +1,1 @@
+"""Speech in (VAD, recognisers) and speech out (spoken text, synthesisers, prompt cache)."""

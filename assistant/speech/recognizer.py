@@ -1,0 +1,58 @@
+"""The seam between a call and speech recognition."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from assistant.channels.channel import Pcm
+
+Expecting = Literal[
+    "free", "digits", "id_number", "pin", "case_number", "yes_no", "date", "amount", "choice"
+]
+"""The kind of answer that is awaited from the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What the recogniser believes so far, while the caller still speaks."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One hypothesis; confidence from 0 to 1, comparable within one transcript only."""
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A finished utterance in Simplified Chinese; text is empty when no words were heard."""
+
+    text: str
+    confidence: float = 0.0
+    alternatives: tuple[Alternative, ...] = ()
+    """n-best, best first; the first one is `text` itself."""
+
+
+class RecognizerStream(Protocol):
+    """One utterance. Used by one thread at a time, never by the event loop's."""
+
+    def accept(self, pcm: Pcm) -> Partial | None:
+        """Take the next audio, any length, at the rate given to open()."""
+        ...
+
+    def finish(self) -> Transcript:
+        """The utterance is over: decode what is left. Called once."""
+        ...
+
+
+class Recognizer(Protocol):
+    """A loaded engine, shared by all calls; open() is cheap and thread-safe."""
+
+    name: str
+
+    def open(self, rate: int, expecting: Expecting = "free") -> RecognizerStream:
+        """A stream for one utterance of audio at `rate` Hz."""
+        ...
