@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from assistant.settings import CONFIG_FILE, ConfigError
+from assistant.supervision import StartError
 
 COMMANDS = (
-    "serve", "demo", "console", "mic",
+    "setup", "serve", "demo", "console", "mic",
     "say", "transcribe", "calls", "bench",
     "models", "train", "doctor",
     "backend", "answer",
@@ -18,6 +19,7 @@ COMMANDS = (
 
 EPILOG = """\
 first steps:
+  hotline setup                      models, trained dialogue, database, prompts
   hotline doctor                     what is there, what is missing, what to do
   hotline demo                       one whole call over SIP, watched live
   hotline console                    type as the caller, read as the caller
@@ -56,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code: int = args.run(args)
         return code
-    except ConfigError as error:
+    except (ConfigError, StartError) as error:
         print(f"hotline: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -50,6 +50,8 @@ class Speech(_Section):
     synthesizer: Literal["auto", "kokoro", "pyttsx3"] = "auto"
     voice: str = "zf_xiaoxiao"
     speed: float = Field(1.0, ge=0.5, le=2.0)
+    prompt_cache: bool = True
+    """Whether fixed sentences are played from those rendered at set-up."""
     threads: int = Field(2, ge=1, le=64)
     """CPU threads of one inference."""
 
@@ -155,6 +157,8 @@ def load(file: Path = CONFIG_FILE, overrides: list[str] | None = None) -> Settin
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; give --config FILE") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
     for override in overrides or []:
@@ -174,7 +178,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text
-    values.setdefault(section, {})[name] = value
+    table = values.setdefault(section, {})
+    if isinstance(table, dict):  # else the check of the whole says what is wrong
+        table[name] = value
 
 
 def _explain(file: Path, error: ValidationError) -> str:

@@ -1,6 +1,6 @@
 """The seam between a call and the way it came in."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,6 +37,9 @@ class Channel(Protocol):
     """The caller's number as signalled, or an empty string."""
     rate: int
     """Samples per second, both ways, in Hz."""
+    tap: Callable[[Pcm, Pcm], None] | None
+    """Given each 20 ms of both directions, (caller, hotline), of one length and one moment; set by
+    whoever records. It must not block."""
 
     def frames(self) -> AsyncIterator[Audio | Key]:
         """The caller's 20 ms frames and keyed digits in order; ends when the line drops."""
@@ -68,3 +71,7 @@ class Channel(Protocol):
 
 class ChannelClosed(ConnectionError):
     """The caller has hung up; nothing more can be played."""
+
+
+class ChannelError(RuntimeError):
+    """The channel cannot be opened, or cannot do what was asked; the message names the remedy."""

@@ -83,6 +83,10 @@ class Dialogue(Protocol):
         """The replies to what was said. Raises DialogueUnavailable when it cannot answer."""
         ...
 
+    async def forget(self, call_id: str) -> None:
+        """The call is over: drop what is known of it. Never raises."""
+        ...
+
 
 class DialogueUnavailable(ConnectionError):
     """The dialogue model did not answer in time or not at all."""

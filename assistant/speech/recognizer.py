@@ -52,6 +52,8 @@ class Recognizer(Protocol):
     """A loaded engine, shared by all calls; open() is cheap and thread-safe."""
 
     name: str
+    streaming: bool
+    """True: accept() decodes as it goes. False: finish() decodes all, so start it early."""
 
     def open(self, rate: int, expecting: Expecting = "free") -> RecognizerStream:
         """A stream for one utterance of audio at `rate` Hz."""

@@ -1,0 +1,226 @@
+"""One call from ring to hang-up. Whoever reads one file reads this one."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+
+from assistant.channels.channel import Channel, ChannelClosed
+from assistant.dialogue.dialogue import (
+    CallStarted,
+    Dialogue,
+    HangUp,
+    ListenFor,
+    Reply,
+    Response,
+    Said,
+    Silence,
+    Speed,
+    Transfer,
+)
+from assistant.hearing import Hearing
+from assistant.journal import Journal
+from assistant.playback import Playback
+from assistant.settings import Settings
+from assistant.speech.recognizer import Transcript
+
+log = logging.getLogger(__name__)
+
+LEAD_IN_S = 0.2
+"""Silence before the greeting: the path opens late on many lines and clips the first word."""
+
+FILLER_AFTER_S = 1.5
+"""An answer that takes longer than this is announced; dead air makes callers hang up."""
+
+NOISE_MS = 400
+"""Voice shorter than this in which no word was recognised is a cough or a knock, not a turn."""
+
+FILLER = "请您稍等。"
+FAREWELL = "不好意思，系统马上要维护，这次通话先到这里。请您过几分钟再拨，再见。"
+TOO_LONG = "不好意思，这次通话已经到最长时间了。还有问题请您再拨过来，再见。"
+BROKEN = "不好意思，系统出了点问题，您办的事情没有丢。请您稍后再拨，再见。"
+FIXED_PROMPTS = (FILLER, FAREWELL, TOO_LONG, BROKEN)
+"""What this module itself says; rendered at set-up, so that it can be said whatever dies."""
+
+
+class Outcome(StrEnum):
+    """How a call ended."""
+
+    COMPLETED = "completed"
+    CALLER_HUNG_UP = "caller_hung_up"
+    TRANSFERRED = "transferred"
+    CLOSED = "closed"
+    """We ended it: shutdown, or the limit on the length of a call."""
+    FAILED = "failed"
+
+
+class Call:
+    """The conversation with one caller."""
+
+    def __init__(
+        self,
+        call_id: str,
+        channel: Channel,
+        hearing: Hearing,
+        playback: Playback,
+        dialogue: Dialogue,
+        journal: Journal,
+        settings: Settings,
+    ) -> None:
+        self.call_id = call_id
+        self._channel = channel
+        self._hearing = hearing
+        self._playback = playback
+        self._dialogue = dialogue
+        self._journal = journal
+        self._settings = settings
+        self._silences = 0
+        self._unsaid: Sequence[Reply] = ()
+        self._outcome: Outcome | None = None
+        self._closing = asyncio.Event()
+
+    async def run(self) -> Outcome:
+        """Greet, listen, understand, answer … say goodbye. Never raises; says how it ended."""
+        hearing = asyncio.create_task(self._hearing.run())
+        conversation = asyncio.create_task(self._converse())
+        closing = asyncio.create_task(self._closing.wait())
+        tasks = {hearing, conversation, closing}
+        try:
+            await asyncio.wait(
+                tasks,
+                timeout=self._settings.call.longest_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if conversation.done():
+                outcome = conversation.result()
+            elif hearing.done():
+                hearing.result()
+                outcome = Outcome.CALLER_HUNG_UP
+            else:
+                conversation.cancel()
+                outcome = await self._part(FAREWELL if closing.done() else TOO_LONG)
+        except ChannelClosed:
+            outcome = Outcome.CALLER_HUNG_UP
+        except Exception:
+            log.exception("call %s broke; the caller is told to call again", self.call_id)
+            conversation.cancel()
+            await self._part(BROKEN)
+            outcome = Outcome.FAILED
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._channel.hangup()
+        self._journal.ended(outcome)
+        return outcome
+
+    def close(self) -> None:
+        """We are shutting down: say goodbye and hang up."""
+        self._closing.set()
+
+    async def _converse(self) -> Outcome:
+        await asyncio.sleep(LEAD_IN_S)
+        await self._answer(CallStarted())
+        while self._outcome is None:
+            await self._answer(await self._listen())
+        return self._outcome
+
+    async def _listen(self) -> Said:
+        self._journal.listening()
+        while True:
+            try:
+                heard = await asyncio.wait_for(
+                    self._hearing.turns.get(), self._settings.turns.no_input_s
+                )
+            except TimeoutError:
+                if self._hearing.busy:
+                    continue
+                self._silences += 1
+                self._journal.silent(self._silences)
+                return Silence(self._silences)
+            said = heard.said
+            if isinstance(said, Transcript) and not said.text and heard.voice_ms < NOISE_MS:
+                # A false interruption: take up again what it cut off.
+                await self._say(self._unsaid)
+                continue
+            self._silences = 0
+            self._journal.heard(heard)
+            return said
+
+    async def _answer(self, said: Said) -> None:
+        thinking = asyncio.create_task(
+            self._dialogue.respond(self.call_id, said, self._channel.caller)
+        )
+        try:
+            done, _ = await asyncio.wait({thinking}, timeout=FILLER_AFTER_S)
+            if not done:
+                await self._speak(FILLER)
+            response: Response = await thinking
+        finally:
+            thinking.cancel()
+        self._journal.understood(response)
+        await self._say(response.replies)
+
+    async def _say(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:  # known at once: the caller may answer before we have finished
+            if isinstance(reply.control, ListenFor):
+                self._hearing.expect(reply.control.expecting)
+                self._journal.expect(reply.control.expecting)
+        for position, reply in enumerate(replies):
+            self._unsaid = replies[position:]
+            if isinstance(reply.control, Speed):
+                self._playback.speed = reply.control.factor
+            last_words = isinstance(reply.control, HangUp | Transfer)
+            if not await self._speak(reply.text, interruptible=not last_words):
+                return
+            if isinstance(reply.control, HangUp):
+                self._outcome = Outcome.COMPLETED
+                return
+            if isinstance(reply.control, Transfer) and await self._transfer(reply.control.target):
+                return
+        self._unsaid = ()
+
+    async def _speak(self, text: str, *, interruptible: bool = True) -> bool:
+        """Say `text`; returns False when the caller interrupted it."""
+        if interruptible and self._hearing.speaking:
+            self._journal.interrupted(text, heard="")
+            return False
+        self._hearing.interrupted.clear()
+        self._hearing.playing(True)
+        saying = asyncio.create_task(
+            self._playback.say(text, partial(self._journal.speaking, text))
+        )
+        interruption = asyncio.create_task(self._hearing.interrupted.wait())
+        try:
+            awaited = {saying, interruption} if interruptible else {saying}
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if saying.done():
+                saying.result()
+                return True
+            saying.cancel()
+            self._journal.interrupted(text, heard=self._playback.stop())
+            return False
+        finally:
+            self._hearing.playing(False)
+            saying.cancel()
+            interruption.cancel()
+
+    async def _transfer(self, target: str) -> bool:
+        try:
+            await self._channel.transfer(target)
+        except (NotImplementedError, ConnectionError, TimeoutError) as error:
+            log.warning("call %s: transfer failed: %s", self.call_id, error)
+            number = self._settings.call.human_number
+            await self._speak(f"人工暂时转不过去。您也可以直接拨打{number}找人工。")
+            return False
+        self._outcome = Outcome.TRANSFERRED
+        return True
+
+    async def _part(self, words: str) -> Outcome:
+        """The last words, whatever state the call is in."""
+        self._playback.stop()
+        with contextlib.suppress(ChannelClosed, TimeoutError):
+            await asyncio.wait_for(self._playback.say(words), timeout=12)
+        return Outcome.CLOSED

@@ -1,0 +1,301 @@
+"""The hotline on the telephone network: answers SIP calls, and can place them.
+
+    async with SipListener(settings.sip, on_call) as sip:     # on_call(channel: SipChannel)
+        print(sip.address)                                    # "127.0.0.1:5060"
+        channel = await sip.dial("sip:12333@10.0.0.1")        # a SipChannel, answered
+
+Every call is 180 Ringing, then 200 OK, then a task of `on_call(channel)`; when that returns, the
+call is hung up. pjsua (PJSIP's user agent library) exists once a process: one listener at a time.
+
+Its worker threads are switched off: a task polls it, so that all its events arrive on the event
+loop's thread and every object of it lives and dies there. Only the 20 ms audio clock is a thread.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import Self
+
+import pjsua2 as pj
+
+from assistant.channels.channel import ChannelClosed, ChannelError
+from assistant.channels.sip_call import SipChannel
+from assistant.channels.sip_headers import caller_number
+from assistant.channels.sip_media import RATE, MediaPort
+from assistant.settings import Sip
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.01
+"""SIP's own timers start at 500 ms; answering within 10 ms is soon, and 100 polls a second cost
+nothing that can be measured."""
+
+STOP_TIMEOUT_S = 5.0
+"""Calls that were hung up end their tasks within this, or are cancelled."""
+
+PORTS_PER_CALL = 4
+"""RTP and RTCP, twice: another program may sit on some of them."""
+
+OnCall = Callable[[SipChannel], Awaitable[object]]
+
+
+async def refuse(channel: SipChannel) -> None:
+    """An `on_call` for those who only dial: hangs up."""
+    await channel.hangup()
+
+
+class SipListener:
+    """SIP over UDP and TCP on one port. Use as an async context manager, or start() and stop()."""
+
+    def __init__(self, settings: Sip, on_call: OnCall = refuse) -> None:
+        self.port = settings.port
+        """The port actually bound, once started."""
+        self.channels: set[SipChannel] = set()
+        """Calls in progress, the not yet answered among them."""
+        self.accepting = True
+        """False: a new caller gets 503, for the time in which the others hear a goodbye."""
+        self._settings = settings
+        self._on_call = on_call
+        self._endpoint: pj.Endpoint | None = None
+        self._account: _Account | None = None
+        self._idle_ports: list[MediaPort] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def address(self) -> str:
+        """host:port that phones reach: what is advertised, else what is bound."""
+        return f"{self._settings.advertise or self._settings.bind}:{self.port}"
+
+    @property
+    def uri(self) -> str:
+        """What a phone dials."""
+        return f"sip:{self._settings.user}@{self.address}"
+
+    async def start(self) -> None:
+        """Bind and listen. Raises ChannelError naming the setting to change."""
+        _library().pj_log_set_level(0)  # it prints before libInit can tell it not to
+        self._endpoint = pj.Endpoint()
+        try:
+            self._endpoint.libCreate()
+            self._endpoint.libInit(_endpoint_settings(self._settings))
+            self._check_max_calls()
+            self._prefer_codecs()
+            self._bind()
+            self._endpoint.libStart()
+            self._endpoint.audDevManager().setNullDev()  # no sound card, but a 20 ms clock
+            self._account = _Account(self)
+            self._account.create(self._account_settings())
+        except pj.Error as error:
+            self._destroy()
+            raise ChannelError(f"SIP cannot start: {error.reason}") from None
+        except ChannelError:
+            self._destroy()
+            raise
+        self._pump = asyncio.create_task(self._poll())
+
+    async def stop(self) -> None:
+        """Hang up all calls and free the port; safe to call twice."""
+        if self._endpoint is None:
+            return
+        self.accepting = False
+        await asyncio.gather(*(channel.hangup() for channel in list(self.channels)))
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
+            for task in late:
+                log.warning("a call's task did not end with its call and is cancelled")
+                task.cancel()
+        if self._pump:
+            self._pump.cancel()
+        self._destroy()
+
+    async def dial(self, uri: str) -> SipChannel:
+        """Place a call; returns when it is answered. Raises CallFailed with the SIP status."""
+        channel = self._new_channel(pj.PJSUA_INVALID_ID, caller=uri)
+        try:
+            channel.make(uri)
+            await channel.answered()
+        except BaseException:
+            await channel.hangup()
+            raise
+        return channel
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _incoming(self, call_id: int, message: str) -> None:
+        if not self.accepting:
+            self._reject(call_id, pj.PJSIP_SC_SERVICE_UNAVAILABLE)
+        elif len(self.channels) >= self._settings.max_calls:
+            log.warning("all %d lines are busy: a caller got 486", self._settings.max_calls)
+            self._reject(call_id, pj.PJSIP_SC_BUSY_HERE)
+        else:
+            channel = self._new_channel(call_id, caller_number(message))
+            channel.answer(pj.PJSIP_SC_RINGING)
+            channel.answer(pj.PJSIP_SC_OK)
+            task = asyncio.create_task(self._serve(channel))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _reject(self, call_id: int, status: int) -> None:
+        prm = pj.CallOpParam()
+        prm.statusCode = status
+        pj.Call(self._account, call_id).hangup(prm)
+
+    def _new_channel(self, call_id: int, caller: str) -> SipChannel:
+        port = self._idle_ports.pop() if self._idle_ports else MediaPort(asyncio.get_running_loop())
+        channel = SipChannel(self._account, port, call_id, caller, self._ended)
+        self.channels.add(channel)
+        return channel
+
+    def _ended(self, channel: SipChannel, port: MediaPort) -> None:
+        self.channels.discard(channel)
+        self._idle_ports.append(port)
+
+    async def _serve(self, channel: SipChannel) -> None:
+        try:
+            await channel.answered()
+            await channel.first_packet()
+            await self._on_call(channel)
+        except ChannelClosed:
+            log.info("the caller hung up")
+        except ChannelError as error:
+            log.warning("%s", error)
+        except Exception:  # a boundary: one call's fault must not end the other calls
+            log.exception("a call failed")
+        finally:
+            await channel.hangup()
+
+    # -- pjsua -----------------------------------------------------------------------------------
+
+    async def _poll(self) -> None:
+        assert self._endpoint
+        while True:
+            self._endpoint.libHandleEvents(0)
+            await asyncio.sleep(POLL_S)
+
+    def _check_max_calls(self) -> None:
+        """PJSIP's own limit is compiled into it (PJSUA_MAX_CALLS) and would apply silently."""
+        most = _library().pjsua_call_get_max_count()
+        if self._settings.max_calls > most:
+            raise ChannelError(
+                f"sip.max_calls = {self._settings.max_calls}: the installed PJSIP carries at most "
+                f"{most} calls; set sip.max_calls to {most}"
+            )
+
+    def _prefer_codecs(self) -> None:
+        assert self._endpoint
+        known = [codec.codecId for codec in self._endpoint.codecEnum2()]
+        for codec in known:
+            self._endpoint.codecSetPriority(codec, 0)
+        for place, name in enumerate(self._settings.codecs):
+            if not any(codec.startswith(f"{name}/") for codec in known):
+                offered = ", ".join(codec.rpartition("/")[0] for codec in known)
+                raise ChannelError(f"sip.codecs: {name} is not known; choose from {offered}")
+            self._endpoint.codecSetPriority(name, 255 - place)
+
+    def _bind(self) -> None:
+        """Listen on UDP and TCP. Port 0 is chosen by UDP; TCP may find the same one taken."""
+        for last_try in (False, False, True):
+            udp = self._listen(pj.PJSIP_TRANSPORT_UDP, self._settings.port)
+            assert self._endpoint
+            self.port = int(self._endpoint.transportGetInfo(udp).localName.rpartition(":")[2])
+            try:
+                self._listen(pj.PJSIP_TRANSPORT_TCP, self.port)
+                return
+            except ChannelError:
+                if last_try or self._settings.port:
+                    raise
+                self._endpoint.transportClose(udp)
+
+    def _listen(self, kind: int, port: int) -> int:
+        bind, config = self._settings.bind, pj.TransportConfig()
+        config.port, config.boundAddress = port, bind
+        config.publicAddress = self._settings.advertise
+        assert self._endpoint
+        try:
+            return int(self._endpoint.transportCreate(kind, config))
+        except pj.Error as error:
+            if "in use" in error.reason:
+                raise ChannelError(
+                    f"sip.port {port} on {bind} is in use; stop the other program or set sip.port"
+                ) from None
+            raise ChannelError(
+                f"cannot listen on sip.bind {bind}, sip.port {port}: {error.reason}; "
+                "set sip.bind to an address of this machine"
+            ) from None
+
+    def _account_settings(self) -> pj.AccountConfig:
+        settings, config = self._settings, pj.AccountConfig()
+        config.idUri = self.uri
+        media = config.mediaConfig.transportConfig
+        media.boundAddress, media.publicAddress = settings.bind, settings.advertise
+        media.port, media.portRange = settings.rtp_port, PORTS_PER_CALL * settings.max_calls
+        if settings.registrar:
+            user = settings.registrar_user or settings.user
+            password = os.environ.get(settings.registrar_password_env, "")
+            if not password:
+                log.warning("%s is not set: no PBX password", settings.registrar_password_env)
+            config.idUri = f"sip:{user}@{settings.registrar.partition(':')[2]}"
+            config.regConfig.registrarUri = settings.registrar
+            config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", user, 0, password))
+        return config
+
+    def _destroy(self) -> None:
+        """End the library. Ports go when their clock stands and before their bridge does."""
+        assert self._endpoint
+        self._account = None
+        if self._endpoint.libGetState() >= pj.PJSUA_STATE_INIT:
+            self._endpoint.audDevManager().setNoDev()
+        self._idle_ports.clear()
+        self._endpoint.libDestroy(pj.PJSUA_DESTROY_NO_RX_MSG)
+        self._endpoint = None
+
+
+class _Account(pj.Account):  # type: ignore[misc]
+    """pjsua's side of the listener: hands its events over."""
+
+    def __init__(self, listener: SipListener) -> None:
+        super().__init__()
+        self._listener = listener
+
+    def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
+        self._listener._incoming(prm.callId, prm.rdata.wholeMsg)
+
+    def onRegState(self, prm: pj.OnRegStateParam) -> None:
+        if prm.code // 100 == 2:
+            log.info("registered with the PBX")
+        else:
+            log.warning(
+                "the PBX refused to register us: %d %s; check sip.registrar, "
+                "sip.registrar_user and the password's environment variable",
+                prm.code,
+                prm.reason,
+            )
+
+
+def _endpoint_settings(settings: Sip) -> pj.EpConfig:
+    config = pj.EpConfig()
+    config.logConfig.level = config.logConfig.consoleLevel = 0  # its messages carry numbers
+    config.uaConfig.threadCnt, config.uaConfig.mainThreadOnly = 0, True
+    config.uaConfig.maxCalls = settings.max_calls + 1  # one more, to be told 486
+    config.uaConfig.userAgent = "hotline"
+    media = config.medConfig
+    media.clockRate = media.sndClockRate = RATE
+    media.noVad = True  # a packet every 20 ms, silence too: peers hang up on a line gone quiet
+    media.ecTailLen = 0
+    media.sndAutoCloseTime = -1  # the clock runs on between calls
+    return config
+
+
+def _library() -> ctypes.CDLL:
+    """pjsua itself, for the two functions that its Python binding leaves out."""
+    return ctypes.CDLL(pj._pjsua2.__file__)

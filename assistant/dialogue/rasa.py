@@ -1,0 +1,166 @@
+"""Client of the served Rasa model: its stock REST channel and its parser."""
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Any, Self, assert_never, get_args
+
+import aiohttp
+
+from assistant.dialogue.dialogue import (
+    CallStarted,
+    Control,
+    DialogueUnavailable,
+    HangUp,
+    Keys,
+    ListenFor,
+    Reply,
+    Response,
+    Said,
+    Silence,
+    Speed,
+    Transfer,
+)
+from assistant.dialogue.hypotheses import Hypothesis, candidates, choose
+from assistant.settings import Settings
+from assistant.speech.recognizer import Alternative, Expecting, Transcript
+
+MOST_KEYS = 32
+"""More keys than this in one turn are a stuck key or a flood; no number is that long."""
+
+_SILENCE = ("no_input", "no_input_again", "no_input_last")
+
+
+class RasaDialogue:
+    """A Dialogue that asks Rasa; use it with `async with`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.rasa_url
+        self._timeout_s = settings.dialogue.timeout_s
+        self._awaited: dict[str, Expecting] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+        """The replies to what was said; raises DialogueUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                meant = await self._meant(said, self._awaited.get(call_id, "free"))
+                messages = await self._request(
+                    "POST", "/webhooks/rest/webhook", {"sender": call_id, "message": meant.text}
+                )
+        except TimeoutError:
+            raise DialogueUnavailable(
+                f"Rasa at {self._url} gave no answer in {self._timeout_s:g} s; "
+                "see its log, or raise dialogue.timeout_s"
+            ) from None
+        replies = to_replies(messages)
+        self._awaited[call_id] = _awaited(replies)
+        return Response(
+            replies,
+            meant.intent,
+            meant.understood,
+            "" if meant.text.startswith("/") else meant.text,
+        )
+
+    async def forget(self, call_id: str) -> None:
+        """The call is over: drop the conversation, here and in Rasa. Never raises."""
+        self._awaited.pop(call_id, None)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._request("PUT", f"/conversations/{call_id}/tracker/events", [])
+        except (DialogueUnavailable, TimeoutError):
+            return  # a Rasa that is down has lost the conversation anyway
+
+    async def _meant(self, said: Said, expecting: Expecting) -> Hypothesis:
+        match said:
+            case CallStarted():
+                return _command("start")
+            case Keys(digits):
+                pressed = "".join(key for key in digits if key in "0123456789*")[:MOST_KEYS]
+                return _command("keyed", {"digits": pressed})
+            case Silence(times):
+                return _command(_SILENCE[min(max(times, 1), len(_SILENCE)) - 1])
+            case Transcript():
+                heard = candidates(said)
+                if not heard:
+                    return _command(_SILENCE[0])
+                parsed = await asyncio.gather(*[self._parse(each) for each in heard])
+                return choose(parsed, expecting)
+            case _:
+                assert_never(said)
+
+    async def _parse(self, heard: Alternative) -> Hypothesis:
+        parsed = await self._request("POST", "/model/parse", {"text": heard.text})
+        intent = parsed["intent"]
+        return Hypothesis(
+            heard.text, heard.confidence, intent["name"], intent["confidence"], parsed["digits"]
+        )
+
+    async def _request(self, method: str, path: str, body: object) -> Any:
+        if self._session is None:
+            raise RuntimeError("RasaDialogue is used outside its `async with` block")
+        try:
+            async with self._session.request(method, self._url + path, json=body) as response:
+                if response.status == 200:
+                    return await response.json()
+                problem = f"HTTP {response.status}"
+        except (aiohttp.ClientError, json.JSONDecodeError) as error:
+            problem = str(error) or type(error).__name__
+        raise DialogueUnavailable(
+            f"Rasa at {self._url} cannot be asked: {problem}; `hotline serve` starts it"
+        )
+
+
+def to_replies(messages: list[dict[str, Any]]) -> list[Reply]:
+    """Rasa's messages as replies; a control belongs to the text before it."""
+    replies: list[Reply] = []
+    for message in messages:
+        if text := message.get("text", "").strip():
+            replies.append(Reply(text))
+        control = to_control(message.get("custom", {}))
+        if control is None:
+            continue
+        if replies and replies[-1].control is None:
+            replies[-1] = Reply(replies[-1].text, control)
+        else:
+            replies.append(Reply("", control))
+    return replies
+
+
+def to_control(custom: dict[str, Any]) -> Control | None:
+    """The control that a message's `custom` part asks for; None when there is none."""
+    match custom:
+        case {"hangup": True}:
+            return HangUp()
+        case {"transfer": str(target)}:
+            return Transfer(target)
+        case {"speed": int() | float() as factor}:
+            return Speed(factor)
+        case {"expect": kind} if kind in get_args(Expecting):
+            return ListenFor(kind)
+    return None
+
+
+def _awaited(replies: list[Reply]) -> Expecting:
+    for reply in reversed(replies):
+        if isinstance(reply.control, ListenFor):
+            return reply.control.expecting
+    return "free"
+
+
+def _command(intent: str, entities: dict[str, str] | None = None) -> Hypothesis:
+    """A message that Rasa takes as this intent, without understanding any text."""
+    return Hypothesis(f"/{intent}{json.dumps(entities) if entities else ''}", 1.0, intent, 1.0)

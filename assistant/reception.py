@@ -1,0 +1,122 @@
+"""Where calls arrive: the engines that all calls share, and one Call for each channel."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from assistant.call import Call, Outcome
+from assistant.channels.channel import Channel
+from assistant.dialogue.dialogue import Dialogue
+from assistant.dialogue.rasa import RasaDialogue
+from assistant.dialogue.resilient import ResilientDialogue
+from assistant.hearing import Hearing
+from assistant.journal import Event, Journal
+from assistant.playback import Playback
+from assistant.recording import Recording
+from assistant.records import CallRecords
+from assistant.settings import Settings, project_path
+from assistant.speech import recognizers, synthesizers
+from assistant.speech.recognizer import Recognizer
+from assistant.speech.synthesizer import Synthesizer
+
+log = logging.getLogger(__name__)
+
+
+def new_call_id() -> str:
+    """A name for a call: sortable by time, and not to be guessed."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+class Reception:
+    """Takes calls, several at a time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        recognizer: Recognizer,
+        synthesizers: Sequence[Synthesizer],
+        dialogue: Dialogue,
+        records: CallRecords,
+        emit: Callable[[Event], None],
+    ) -> None:
+        """`synthesizers` in order of preference: the next one speaks where one fails."""
+        self._settings = settings
+        self._recognizer = recognizer
+        self._synthesizers = synthesizers
+        self._dialogue = dialogue
+        self._records = records
+        self._emit = emit
+        # One decode at a time fills the cores; the second worker keeps a slow one from blocking.
+        self._workers = ThreadPoolExecutor(2, thread_name_prefix="recognition")
+        self._calls: dict[Call, asyncio.Task[Outcome]] = {}
+
+    async def take(self, channel: Channel) -> Outcome:
+        """Serve one caller from greeting to goodbye; returns how the call ended."""
+        call_id = new_call_id()
+        recording = self._recording(call_id, channel)
+        journal = Journal(
+            call_id,
+            channel.kind,
+            channel.caller,
+            self._emit,
+            self._records,
+            self._settings.privacy,
+            recording,
+        )
+        call = Call(
+            call_id,
+            channel,
+            Hearing(channel, self._recognizer, self._settings.turns, self._workers),
+            Playback(channel, self._synthesizers),
+            self._dialogue,
+            journal,
+            self._settings,
+        )
+        task = asyncio.create_task(call.run())
+        self._calls[call] = task
+        try:
+            return await task
+        finally:
+            del self._calls[call]
+            if recording:
+                await asyncio.to_thread(recording.close)
+            await self._dialogue.forget(call_id)
+
+    async def close(self) -> None:
+        """Say goodbye to every caller and wait until they have heard it."""
+        for call in self._calls:
+            call.close()
+        await asyncio.gather(*self._calls.values(), return_exceptions=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def _recording(self, call_id: str, channel: Channel) -> Recording | None:
+        if not self._settings.recording.enabled:
+            return None
+        folder = project_path(self._settings.recording.folder)
+        recording = Recording(folder / f"{call_id}.wav", channel.rate)
+        channel.tap = recording.add
+        return recording
+
+
+@asynccontextmanager
+async def open_reception(
+    settings: Settings, emit: Callable[[Event], None]
+) -> AsyncIterator[Reception]:
+    """A reception with all that it needs loaded. Raises ModelError or ConfigError."""
+    recognition = await asyncio.to_thread(recognizers.load, settings.speech)
+    synthesis = await asyncio.to_thread(synthesizers.load, settings.speech)
+    async with RasaDialogue(settings) as rasa, CallRecords(settings) as records:
+        reception = Reception(
+            settings,
+            recognition.recognizer,
+            synthesis.synthesizers,
+            ResilientDialogue(rasa, settings),
+            records,
+            emit,
+        )
+        yield reception
+        await reception.close()

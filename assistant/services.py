@@ -1,0 +1,111 @@
+"""Which processes make a hotline: their commands, ports and signs of being ready."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from assistant.dialogue import serving
+from assistant.ports import Port
+from assistant.settings import CONFIG_FILE, Settings
+from assistant.supervisor import Service
+
+RASA_START_S = 240.0
+"""Loading TensorFlow and the model takes half a minute on a free machine, minutes on a busy one."""
+
+CALL_SERVER_START_S = 120.0
+"""It loads a recogniser and a synthesiser first."""
+
+GOODBYE_S = 15.0
+"""Callers in the middle of a call hear a goodbye before the call server ends."""
+
+
+def stages(
+    settings: Settings, model: Path, config: Sequence[str], *, call_server: bool = True
+) -> list[list[Service]]:
+    """The services in the order of their start; for Supervisor.
+
+    `model` is the trained dialogue model, `config` what `config_arguments` gives. Without
+    `call_server` no phone is answered: what a console needs.
+    """
+    behind = [_actions(settings), _rasa(settings, model)]
+    if not settings.backend.url:  # a bureau's own backend is not ours to start
+        behind.insert(0, _backend(settings, config))
+    return [behind, [_call_server(settings, config)]] if call_server else [behind]
+
+
+def config_arguments(file: Path = CONFIG_FILE, overrides: Sequence[str] = ()) -> list[str]:
+    """The arguments that give a child `hotline` the same configuration as ours."""
+    chosen = ["--config", str(file.resolve())]
+    for override in overrides:
+        chosen += ["--set", override]
+    return chosen
+
+
+def ports(settings: Settings) -> list[Port]:
+    """Every port that a whole hotline listens on, RTP aside."""
+    sip = Port(settings.sip.bind, settings.sip.port, "sip.port", udp=True)
+    ours = [_rasa_port(settings), _actions_port(settings), sip]
+    return ours if settings.backend.url else [_backend_port(settings), *ours]
+
+
+def _backend(settings: Settings, config: Sequence[str]) -> Service:
+    return Service(
+        name="backend",
+        argv=_hotline(config, "backend"),
+        env=os.environ,
+        health=f"{settings.backend_url}/health",
+        ports=[_backend_port(settings)],
+    )
+
+
+def _actions(settings: Settings) -> Service:
+    command = serving.actions_command(settings)
+    return Service(
+        name="actions",
+        argv=command.argv,
+        env=command.env,
+        cwd=command.cwd,
+        health=serving.actions_health(settings),
+        ports=[_actions_port(settings)],
+    )
+
+
+def _rasa(settings: Settings, model: Path) -> Service:
+    command = serving.rasa_command(settings, model)
+    return Service(
+        name="rasa",
+        argv=command.argv,
+        env=command.env,
+        cwd=command.cwd,
+        health=serving.rasa_health(settings),
+        ports=[_rasa_port(settings)],
+        start_s=RASA_START_S,
+    )
+
+
+def _call_server(settings: Settings, config: Sequence[str]) -> Service:
+    return Service(
+        name="answer",
+        argv=_hotline(config, "answer"),
+        env=os.environ,
+        ports=[Port(settings.sip.bind, settings.sip.port, "sip.port", udp=True)],
+        start_s=CALL_SERVER_START_S,
+        stop_s=GOODBYE_S,
+    )
+
+
+def _hotline(config: Sequence[str], command: str) -> list[str]:
+    return [sys.executable, "-m", "assistant.cli", *config, command]
+
+
+def _backend_port(settings: Settings) -> Port:
+    return Port(settings.backend.bind, settings.backend.port, "backend.port")
+
+
+def _actions_port(settings: Settings) -> Port:
+    return Port("127.0.0.1", settings.dialogue.actions_port, "dialogue.actions_port")
+
+
+def _rasa_port(settings: Settings) -> Port:
+    return Port("127.0.0.1", settings.dialogue.rasa_port, "dialogue.rasa_port")

@@ -1,0 +1,85 @@
+"""What a fresh machine lacks besides packages, in order; what is there is left alone."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import select
+
+from assistant import models
+from assistant.backend import serve as backend
+from assistant.backend.database import Database
+from assistant.backend.tables import Person
+from assistant.call import FIXED_PROMPTS
+from assistant.dialogue import training
+from assistant.settings import Settings
+from assistant.speech import prompts, synthesizers
+
+Progress = Callable[[str], None]
+"""Takes one line a person can read."""
+
+
+def set_up(settings: Settings, progress: Progress) -> None:
+    """Do every step; each tells what it found or did and how long it took.
+
+    Raises ConfigError, ModelError, SynthesisError or DatabaseUnavailable.
+    """
+    steps: dict[str, Callable[[], str]] = {
+        "speech models": lambda: _models(progress),
+        "dialogue model": lambda: training.model(progress).name,
+        "database": lambda: asyncio.run(_database(settings)),
+        "fixed prompts": lambda: asyncio.run(_prompts(settings, progress)),
+    }
+    for name, step in steps.items():
+        began = time.monotonic()
+        outcome = step()
+        progress(f"{name}: {outcome} ({time.monotonic() - began:.1f} s)")
+
+
+def _models(progress: Progress) -> str:
+    wanted = [name for name, model in models.catalogue().items() if model.pull == "default"]
+    if all(models.present(name) for name in wanted):
+        return "present"
+    models.pull(progress=progress)
+    return "fetched and checked"
+
+
+async def _database(settings: Settings) -> str:
+    """Bring the schema up to date; an empty database gets the demo persons."""
+    await backend.set_up(settings, demo_persons=False)
+    database = Database(settings.backend.database)
+    try:
+        async with database.reading() as session:
+            populated = await session.scalar(select(Person.person_id).limit(1)) is not None
+    finally:
+        await database.close()
+    if populated:
+        return "up to date, has persons"
+    await backend.set_up(settings, demo_persons=True)
+    return "made, with the demo persons"
+
+
+async def _prompts(settings: Settings, progress: Progress) -> str:
+    """Render what is always the same. A stamp saves loading the engine to find nothing to do."""
+    texts = [*training.fixed_prompts(settings), *FIXED_PROMPTS]
+    stamp = prompts.folder() / f"{_fingerprint(settings, texts)}.rendered"
+    if stamp.exists():
+        return f"{len(texts)} rendered"
+    cache = synthesizers.load(settings.speech).cache
+    if cache is None:
+        return "not kept (speech.prompt_cache)"
+    rendered = await cache.render(texts, progress)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+    return f"{rendered} sentences rendered"
+
+
+def _fingerprint(settings: Settings, texts: list[str]) -> str:
+    """Changes whenever the same texts would sound different."""
+    engine, _ = synthesizers.choose(settings.speech)
+    digest = hashlib.sha256(f"{engine}\n{settings.speech!r}\n{texts}".encode())
+    for file in sorted(Path(prompts.__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,170 @@
+"""When has the caller finished, when do they interrupt: decisions only, fed with times.
+
+Nothing here reads a clock or touches audio, so every rule is tested in virtual time.
+All times are milliseconds since the call was answered.
+"""
+
+from dataclasses import dataclass
+
+from assistant.settings import Turns
+from assistant.speech.recognizer import Expecting
+
+START_PROBABILITY = 0.5
+"""Silero's own threshold for speech."""
+
+START_PROBABILITY_PLAYING = 0.7
+"""Stricter while we speak: a hybrid line returns our own voice to us, 10 to 20 dB down."""
+
+STAY_PROBABILITY = 0.35
+"""Once speaking, softer syllables still count: a lower bar keeps word ends from splitting turns."""
+
+START_MS = 96
+"""This much voice starts a turn: three VAD chunks; a click is shorter, 「是」 is longer."""
+
+PAUSE_MS = 192
+"""After this much silence the utterance is decoded ahead, in case it is already over."""
+
+DIGIT_ANSWERS: frozenset[Expecting] = frozenset({"digits", "id_number", "pin", "case_number"})
+"""Answers with pauses in the middle: people breathe between groups of digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceStarted:
+    """The caller speaks; `at_ms` is when the voice began, a little before it was certain."""
+
+    at_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class VoicePaused:
+    """The caller may have finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceResumed:
+    """The caller had not finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The caller has finished."""
+
+    started_ms: float
+    voice_ended_ms: float
+    cut: bool
+    """True when the limit on the length of a turn ended it, not the caller."""
+
+
+TurnEvent = VoiceStarted | VoicePaused | VoiceResumed | TurnEnded
+
+
+class TurnDetector:
+    """Turns a stream of speech probabilities into the caller's turns."""
+
+    def __init__(self, rules: Turns) -> None:
+        self._rules = rules
+        self.expecting: Expecting = "free"
+        self.playing = False
+        """Whether the hotline is speaking: then it takes more voice to start a turn."""
+        self._now = 0.0
+        self._voiced_ms = 0.0
+        self._started_ms: float | None = None
+        self._last_voice_ms = 0.0
+        self._paused = False
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a turn of the caller is under way."""
+        return self._started_ms is not None
+
+    def accept(self, probability: float, at_ms: float) -> TurnEvent | None:
+        """Take the speech probability of the chunk that ended at `at_ms`."""
+        step, self._now = max(0.0, at_ms - self._now), at_ms
+        if self._started_ms is None:
+            return self._listen_for_start(probability, step)
+        return self._listen_for_end(probability, self._started_ms)
+
+    def _listen_for_start(self, probability: float, step: float) -> TurnEvent | None:
+        threshold = START_PROBABILITY_PLAYING if self.playing else START_PROBABILITY
+        voiced = probability >= threshold
+        # A gap takes back what a voiced chunk gave: words have gaps, knocks have nothing else.
+        self._voiced_ms = max(0.0, self._voiced_ms + (step if voiced else -step))
+        if self._voiced_ms < (self._rules.barge_in_ms if self.playing else START_MS):
+            return None
+        self._started_ms = self._now - self._voiced_ms
+        self._last_voice_ms = self._now
+        self._paused = False
+        return VoiceStarted(self._started_ms)
+
+    def _listen_for_end(self, probability: float, started_ms: float) -> TurnEvent | None:
+        if self._now - started_ms >= self._rules.longest_turn_s * 1000:
+            return self._end(started_ms, cut=True)
+        if probability >= STAY_PROBABILITY:
+            self._last_voice_ms = self._now
+            if self._paused:
+                self._paused = False
+                return VoiceResumed()
+            return None
+        silence_ms = self._now - self._last_voice_ms
+        if silence_ms >= self._silence_limit_ms():
+            return self._end(started_ms, cut=False)
+        if silence_ms >= PAUSE_MS and not self._paused:
+            self._paused = True
+            return VoicePaused()
+        return None
+
+    def _silence_limit_ms(self) -> int:
+        if self.expecting in DIGIT_ANSWERS:
+            return self._rules.digits_silence_ms
+        return self._rules.endpoint_silence_ms
+
+    def _end(self, started_ms: float, *, cut: bool) -> TurnEnded:
+        self._started_ms = None
+        self._voiced_ms = 0.0
+        return TurnEnded(started_ms, self._last_voice_ms, cut)
+
+
+KEYED_LENGTH: dict[Expecting, int] = {"id_number": 18, "pin": 6}
+"""A keyed number of known length is complete without #."""
+
+LONGEST_KEYED = 32
+"""More keys than any number has: a stuck key or a flood; the rest is dropped."""
+
+
+class KeyCollector:
+    """Gathers keyed digits until #, the known length, or a pause."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_ms = timeout_s * 1000
+        self._digits = ""
+        self._last_ms = 0.0
+        self.expecting: Expecting = "free"
+
+    @property
+    def pending(self) -> bool:
+        """Whether a number is being keyed."""
+        return bool(self._digits)
+
+    def key(self, digit: str, at_ms: float) -> str | None:
+        """Take one key; returns the whole number once it is complete (empty for a bare #)."""
+        self._last_ms = at_ms
+        if digit == "#":
+            return self._complete()
+        if len(self._digits) < LONGEST_KEYED:
+            self._digits += digit
+        if len(self._digits) == KEYED_LENGTH.get(self.expecting, 0):
+            return self._complete()
+        # A single key answers a yes/no question or a choice at once.
+        if self.expecting in ("yes_no", "choice"):
+            return self._complete()
+        return None
+
+    def tick(self, at_ms: float) -> str | None:
+        """The time is `at_ms`; returns the number when its pause has lasted long enough."""
+        if self._digits and at_ms - self._last_ms >= self._timeout_ms:
+            return self._complete()
+        return None
+
+    def _complete(self) -> str:
+        digits, self._digits = self._digits, ""
+        return digits

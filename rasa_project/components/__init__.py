@@ -1,0 +1,1 @@
+"""Our parts of the NLU pipeline and Rasa's conversation store."""

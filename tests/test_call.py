@@ -1,0 +1,345 @@
+"""Guards the course of a call: who speaks when, what interrupts, and that no call ends in silence.
+
+The wire, the recogniser, the voice and the dialogue are scripted here, so that every order of
+events can be played in virtual time; the real ones have their own tests, and test_demo_call.py
+holds them all together.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import soundfile
+
+from assistant import call as call_module
+from assistant.call import Call, Outcome
+from assistant.channels.channel import Audio, ChannelClosed, Key, Pcm
+from assistant.dialogue.dialogue import (
+    CallStarted,
+    HangUp,
+    Keys,
+    ListenFor,
+    Reply,
+    Response,
+    Said,
+    Silence,
+    Transfer,
+)
+from assistant.hearing import Hearing
+from assistant.journal import Event, Journal
+from assistant.playback import Playback
+from assistant.records import CallRow, TurnRow
+from assistant.settings import ROOT, CallLimits, Privacy, Settings
+from assistant.speech.recognizer import Expecting, Partial, Transcript
+from assistant.speech.synthesizer import SynthesisError
+from tests import virtual_time
+
+RATE = 8000
+FRAME = RATE // 50
+
+
+def speech(seconds: float) -> Pcm:
+    """Real speech, cut to length: the VAD is real."""
+    pcm, rate = soundfile.read(ROOT / "audio/demo/1.wav", dtype="int16")
+    assert rate == RATE
+    voiced = np.flatnonzero(np.abs(pcm) > 500)
+    return np.asarray(pcm[voiced[0] : voiced[0] + int(seconds * RATE)], np.int16)
+
+
+@dataclass
+class Wire:
+    """A channel in virtual time. `says` maps the moment (s) to what the caller does then."""
+
+    says: dict[float, Pcm | str] = field(default_factory=dict)
+    hangs_up_at: float = 1e9
+    kind = "sip"
+    caller = "13800001234"
+    rate = RATE
+    tap: Callable[[Pcm, Pcm], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.queued = 0
+        self.played: list[tuple[float, Pcm]] = []
+        self.gone = False
+        self.targets: list[str] = []
+
+    async def frames(self) -> AsyncIterator[Audio | Key]:
+        loop = asyncio.get_running_loop()
+        begun, tick, voice = loop.time(), 0, np.zeros(0, np.int16)
+        script = sorted(self.says.items())
+        while not self.gone and loop.time() - begun < self.hangs_up_at:
+            while script and script[0][0] <= tick * 0.02:
+                what = script.pop(0)[1]
+                if isinstance(what, str):
+                    for digit in what:
+                        yield Key(digit)
+                else:
+                    voice = what
+            frame, voice = voice[:FRAME], voice[FRAME:]
+            self.queued = max(0, self.queued - 1)
+            yield Audio(np.pad(frame, (0, FRAME - len(frame))))
+            tick += 1
+            await asyncio.sleep(begun + tick * 0.02 - loop.time())
+        self.gone = True
+
+    async def play(self, pcm: Pcm) -> None:
+        while self.queued >= 3 and not self.gone:
+            await asyncio.sleep(0.01)
+        if self.gone:
+            raise ChannelClosed("the caller hung up")
+        self.queued += 1
+        self.played.append((asyncio.get_running_loop().time(), pcm))
+
+    async def drain(self) -> None:
+        while self.queued and not self.gone:
+            await asyncio.sleep(0.01)
+
+    def clear(self) -> int:
+        dropped, self.queued = self.queued * FRAME, 0
+        return dropped
+
+    async def transfer(self, target: str) -> None:
+        self.targets.append(target)
+        raise NotImplementedError("no desk here")
+
+    async def hangup(self) -> None:
+        self.gone = True
+
+
+@dataclass
+class Ears:
+    """A recogniser that hears what the test says, one utterance after another."""
+
+    texts: list[str]
+    name = "scripted"
+    streaming = False
+
+    def open(self, rate: int, expecting: Expecting = "free") -> "Ears":
+        return self
+
+    def accept(self, pcm: Pcm) -> Partial | None:
+        return None
+
+    def finish(self) -> Transcript:
+        text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
+        if text == "broken":
+            raise RuntimeError("the engine broke")
+        return Transcript(text, 0.9)
+
+
+class Mouth:
+    """A voice of 100 ms a character."""
+
+    name = "tone"
+    voice = "tone"
+    rate = RATE
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+        self.spoken: list[str] = []
+
+    async def speak(self, text: str, speed: float = 1.0) -> AsyncIterator[Pcm]:
+        if self.broken:
+            raise SynthesisError("no voice today")
+        self.spoken.append(text)
+        for _ in text:
+            yield np.full(RATE // 10, 1000, np.int16)
+
+
+class Script:
+    """A dialogue that answers by the kind or the words of what was said."""
+
+    def __init__(self, answers: dict[object, list[Reply]], delay_s: float = 0.0) -> None:
+        self.answers = answers
+        self.delay_s = delay_s
+        self.said: list[Said] = []
+
+    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+        self.said.append(said)
+        await asyncio.sleep(self.delay_s)
+        key = said.text if isinstance(said, Transcript) else said
+        if key == "crash":
+            raise ValueError("a bug")
+        return Response(self.answers.get(key, [Reply("请再说一遍。", ListenFor())]))
+
+    async def forget(self, call_id: str) -> None:
+        """Nothing is kept."""
+
+
+class NoRecords:
+    def started(self, row: CallRow) -> None: ...
+    def turn(self, row: TurnRow) -> None: ...
+    def ended(self, row: CallRow) -> None: ...
+
+
+GREETING = [Reply("您好。", ListenFor())]
+GOODBYE = [Reply("再见。", HangUp())]
+LONG = [Reply("这是一段很长很长的回答，要说好几秒钟，听的人可能等不及就会打断它。", ListenFor())]
+
+
+def hold(
+    wire: Wire,
+    dialogue: Script,
+    ears: list[str] | None = None,
+    mouths: list[Mouth] | None = None,
+    closes_at: float | None = None,
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+) -> tuple[Outcome, list[Event]]:
+    """Hold the call in virtual time; returns its outcome and the events."""
+    events: list[Event] = []
+
+    async def main() -> Outcome:
+        journal = Journal(
+            "c1",
+            "sip",
+            wire.caller,
+            events.append,
+            NoRecords(),  # type: ignore[arg-type]
+            Privacy(),
+        )
+        workers = virtual_time.InlineExecutor()
+        call = Call(
+            "c1",
+            wire,
+            Hearing(wire, Ears(ears or ["好"]), settings.turns, workers),
+            Playback(wire, mouths or [Mouth()]),
+            dialogue,
+            journal,
+            settings,
+        )
+        if closes_at is not None:
+            asyncio.get_running_loop().call_later(closes_at, call.close)
+        return await call.run()
+
+    return virtual_time.run(main()), events
+
+
+def spoken(events: list[Event]) -> list[str]:
+    return [event["text"] for event in events if event["event"] == "hotline"]
+
+
+def test_greet_listen_answer_goodbye() -> None:
+    dialogue = Script({CallStarted(): GREETING, "再见": GOODBYE})
+    outcome, events = hold(Wire({2.0: speech(1.0)}), dialogue, ["再见"])
+    assert outcome is Outcome.COMPLETED
+    assert spoken(events) == ["您好。", "再见。"]
+    assert [type(said) for said in dialogue.said] == [CallStarted, Transcript]
+
+
+def test_the_callers_voice_stops_the_playback_and_what_was_heard_is_known() -> None:
+    dialogue = Script({CallStarted(): LONG, "再见": GOODBYE})
+    wire = Wire({1.0: speech(1.0)})
+    outcome, events = hold(wire, dialogue, ["再见"])
+    assert outcome is Outcome.COMPLETED
+    cut = next(event for event in events if event["event"] == "interrupted")
+    assert LONG[0].text.startswith(cut["heard"])
+    assert 3 <= len(cut["heard"]) <= 14, "0.2 s lead-in, 100 ms a character, stopped by 1.6 s"
+
+
+def test_a_keyed_digit_interrupts_at_once() -> None:
+    dialogue = Script({CallStarted(): LONG, Keys("1"): GOODBYE})
+    outcome, events = hold(Wire({0.5: "1#"}), dialogue)
+    assert outcome is Outcome.COMPLETED
+    assert any(event["event"] == "interrupted" for event in events)
+
+
+def test_a_cough_does_not_cost_the_answer() -> None:
+    dialogue = Script({CallStarted(): LONG, Silence(1): GOODBYE})
+    _, events = hold(Wire({1.0: speech(0.36)}), dialogue, [""])
+    assert spoken(events).count(LONG[0].text) == 2, "interrupted, and said again"
+
+
+def test_the_last_words_are_not_interruptible() -> None:
+    dialogue = Script({CallStarted(): [Reply("没有别的事，再见，祝您生活愉快。", HangUp())]})
+    wire = Wire({0.5: speech(2.0)})
+    outcome, events = hold(wire, dialogue)
+    assert outcome is Outcome.COMPLETED
+    assert not any(event["event"] == "interrupted" for event in events)
+
+
+def test_silence_is_answered_each_time_with_its_count() -> None:
+    answers: dict[object, list[Reply]] = {
+        CallStarted(): GREETING,
+        Silence(1): [Reply("您还在吗？", ListenFor())],
+        Silence(2): [Reply("听得到吗？", ListenFor())],
+        Silence(3): GOODBYE,
+    }
+    outcome, events = hold(Wire(), Script(answers))
+    assert outcome is Outcome.COMPLETED
+    assert spoken(events) == ["您好。", "您还在吗？", "听得到吗？", "再见。"]
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 1.0, 2.5])
+def test_a_caller_may_hang_up_at_any_moment(at: float) -> None:
+    outcome, events = hold(Wire(hangs_up_at=at), Script({CallStarted(): LONG}))
+    assert outcome is Outcome.CALLER_HUNG_UP
+    assert events[-1]["event"] == "ended"
+
+
+def test_shutdown_says_goodbye_in_the_middle_of_an_answer() -> None:
+    mouth = Mouth()
+    outcome, _ = hold(Wire(), Script({CallStarted(): LONG}), mouths=[mouth], closes_at=1.0)
+    assert outcome is Outcome.CLOSED
+    assert "".join(mouth.spoken).endswith(call_module.FAREWELL)
+
+
+def test_a_call_has_a_longest_time() -> None:
+    mouth = Mouth()
+    wire = Wire({float(at): speech(1.0) for at in range(3, 60, 3)})
+    settings = Settings(call=CallLimits(longest_s=30))
+    outcome, _ = hold(wire, Script({}), mouths=[mouth], settings=settings)
+    assert outcome is Outcome.CLOSED
+    assert "".join(mouth.spoken).endswith(call_module.TOO_LONG)
+
+
+def test_a_bug_in_the_dialogue_is_an_apology_not_silence() -> None:
+    mouth = Mouth()
+    wire = Wire({2.0: speech(1.0)})
+    outcome, _ = hold(wire, Script({CallStarted(): GREETING}), ["crash"], [mouth])
+    assert outcome is Outcome.FAILED
+    assert "".join(mouth.spoken).endswith(call_module.BROKEN)
+    assert wire.gone, "the line is free again"
+
+
+def test_a_broken_recogniser_is_a_turn_without_words() -> None:
+    dialogue = Script(
+        {CallStarted(): GREETING, "": [Reply("没听清。", ListenFor())], "好": GOODBYE}
+    )
+    wire = Wire({2.0: speech(1.0), 6.0: speech(1.0)})
+    outcome, events = hold(wire, dialogue, ["broken", "好"])
+    assert outcome is Outcome.COMPLETED
+    assert "没听清。" in spoken(events)
+
+
+def test_the_second_voice_speaks_where_the_first_cannot() -> None:
+    second = Mouth()
+    outcome, _ = hold(Wire(), Script({CallStarted(): GOODBYE}), mouths=[Mouth(broken=True), second])
+    assert outcome is Outcome.COMPLETED
+    assert second.spoken == ["再见。"]
+
+
+def test_a_slow_answer_is_announced() -> None:
+    _, events = hold(Wire({9.0: speech(1.0)}), Script({CallStarted(): GOODBYE}, delay_s=3.0))
+    assert spoken(events) == [call_module.FILLER, "再见。"]
+
+
+def test_a_failed_transfer_tells_the_number() -> None:
+    dialogue = Script(
+        {CallStarted(): [Reply("帮您转人工。", Transfer("sip:desk@pbx"))], "好": GOODBYE}
+    )
+    wire = Wire({9.0: speech(1.0)})
+    outcome, events = hold(wire, dialogue)
+    assert wire.targets == ["sip:desk@pbx"]
+    assert any("12333" in text for text in spoken(events))
+    assert outcome is Outcome.COMPLETED
+
+
+def test_a_pin_is_told_to_nobody() -> None:
+    dialogue = Script(
+        {CallStarted(): [Reply("请说密码。", ListenFor("pin"))], "一三五七九零": GOODBYE}
+    )
+    _, events = hold(Wire({3.0: speech(1.0)}), dialogue, ["一三五七九零"])
+    told = next(event for event in events if event["event"] == "caller")
+    assert told["text"] == "＊" * 6

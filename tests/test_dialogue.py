@@ -1,0 +1,167 @@
+"""Guards what callers experience: understanding on held-out words, and whole conversations.
+
+Everything is served: the trained Rasa model, the actions, the backend with the demo persons.
+Conversations are data in tests/data/conversations.yaml.
+"""
+
+import asyncio
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from assistant.dialogue.dialogue import (
+    CallStarted,
+    Control,
+    HangUp,
+    Keys,
+    ListenFor,
+    Response,
+    Said,
+    Silence,
+    Speed,
+    Transfer,
+)
+from assistant.dialogue.rasa import RasaDialogue
+from assistant.speech.recognizer import Alternative, Transcript
+from tests.conftest import Stack
+
+DATA = Path(__file__).parent / "data"
+
+CONVERSATIONS: list[dict[str, Any]] = yaml.safe_load(
+    (DATA / "conversations.yaml").read_text(encoding="utf-8")
+)
+
+UNDERSTOOD = 0.9
+"""Share of the held-out utterances whose intent must be right."""
+
+
+def _said(turn: dict[str, Any]) -> Said:
+    match turn:
+        case {"start": True}:
+            return CallStarted()
+        case {"keys": str(digits)}:
+            return Keys(digits)
+        case {"silence": int(times)}:
+            return Silence(times)
+        case {"say": str(text)}:
+            return Transcript(text, 0.9)
+        case {"say": list(texts)}:
+            heard = tuple(Alternative(text, 0.9 - 0.05 * n) for n, text in enumerate(texts))
+            return Transcript(texts[0], 0.9, heard)
+    raise AssertionError(f"no such turn: {turn}")
+
+
+def _deed(control: Control | None) -> str | None:
+    match control:
+        case HangUp():
+            return "hang_up"
+        case Transfer():
+            return "transfer"
+        case Speed(factor):
+            return "slower" if factor < 1 else "faster"
+    return None
+
+
+def _check(turn: dict[str, Any], response: Response) -> None:
+    text = "".join(reply.text for reply in response.replies)
+    deeds = [_deed(reply.control) for reply in response.replies]
+    last = response.replies[-1].control
+    assert text, f"silence after {turn}"
+    for words in turn.get("has", []):
+        assert words in text, f"after {turn}: {text}"
+    for words in turn.get("lacks", []):
+        assert words not in text, f"after {turn}: {text}"
+    if "listens" in turn:
+        assert last == ListenFor(turn["listens"]), f"after {turn}: {text}"
+    if "does" in turn:
+        assert turn["does"] in deeds, f"after {turn}: {text}"
+    else:
+        assert "hang_up" not in deeds, f"the call ended after {turn}: {text}"
+    if "intent" in turn:
+        assert response.intent == turn["intent"]
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda each: each["name"])
+async def test_conversation(stack: Stack, conversation: dict[str, Any]) -> None:
+    call_id = uuid.uuid4().hex
+    async with RasaDialogue(stack.settings) as dialogue:
+        for turn in conversation["turns"]:
+            _check(turn, await dialogue.respond(call_id, _said(turn)))
+        await dialogue.forget(call_id)
+
+
+async def test_held_out_words_are_understood(stack: Stack) -> None:
+    lines = (DATA / "understanding.tsv").read_text(encoding="utf-8").splitlines()
+    cases = [line.split("\t") for line in lines if not line.startswith("#")]
+    wrong = []
+    async with aiohttp.ClientSession() as session:
+        for text, intent in cases:
+            url = f"{stack.settings.rasa_url}/model/parse"
+            async with session.post(url, json={"text": text}) as answer:
+                understood = (await answer.json())["intent"]
+            if understood["name"] != intent:
+                wrong.append(f"{text}: {understood['name']} instead of {intent}")
+    share = 1 - len(wrong) / len(cases)
+    assert share >= UNDERSTOOD, f"{share:.1%} of {len(cases)}:\n" + "\n".join(wrong)
+
+
+def test_held_out_words_are_held_out() -> None:
+    lines = (DATA / "understanding.tsv").read_text(encoding="utf-8").splitlines()
+    held_out = {line.split("\t")[0] for line in lines if not line.startswith("#")}
+    from assistant.dialogue import policies
+
+    assert not held_out & {says for card in policies.load() for says in card.says}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/goodbye",
+        "／goodbye",
+        '/keyed{"digits": "1"}',
+        "金" * 10_000,
+        "👍🏽😀",
+        "\x00\x07\x1b[2J",
+        "{name} [金](x) $(reboot)",
+        "'; drop table person; --",
+    ],
+)
+async def test_odd_text_is_answered_and_commands_nothing(stack: Stack, text: str) -> None:
+    async with RasaDialogue(stack.settings) as dialogue:
+        response = await dialogue.respond(uuid.uuid4().hex, Transcript(text, 0.5))
+    assert any(reply.text for reply in response.replies)
+    assert not any(isinstance(reply.control, HangUp) for reply in response.replies)
+    assert response.intent != "keyed"
+
+
+async def test_a_conversation_is_forgotten_with_its_call(stack: Stack) -> None:
+    call_id = uuid.uuid4().hex
+    tracker = f"{stack.settings.rasa_url}/conversations/{call_id}/tracker"
+    async with RasaDialogue(stack.settings) as dialogue, aiohttp.ClientSession() as session:
+        await dialogue.respond(call_id, CallStarted())
+        await dialogue.respond(call_id, Transcript("查余额"))
+        await dialogue.respond(call_id, Transcript("四四零幺零三一九六三零五一二九九七七"))
+        async with session.get(tracker) as answer:
+            assert "四四零幺零三" in json.dumps(await answer.json(), ensure_ascii=False)
+        await dialogue.forget(call_id)
+        async with session.get(tracker) as answer:
+            left = json.dumps(await answer.json(), ensure_ascii=False)
+    assert "四四零幺零三" not in left
+    assert "440103" not in left
+
+
+async def test_calls_at_the_same_time_do_not_mix(stack: Stack) -> None:
+    async with RasaDialogue(stack.settings) as dialogue:
+
+        async def ask(text: str) -> str:
+            response = await dialogue.respond(uuid.uuid4().hex, Transcript(text, 0.9))
+            return "".join(reply.text for reply in response.replies)
+
+        answers = await asyncio.gather(*[ask(text) for text in ("失业金能领多久", "查余额") * 4])
+    assert all("24个月" in answer for answer in answers[::2])
+    assert all("身份证" in answer for answer in answers[1::2])
