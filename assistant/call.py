@@ -171,7 +171,7 @@ class Call:
         for position, reply in enumerate(replies):
             self._unsaid = replies[position:]
             if isinstance(reply.control, Speed):
-                self._playback.speed = reply.control.factor
+                self._playback.pace = reply.control.factor
             last_words = isinstance(reply.control, HangUp | Transfer)
             if not await self._speak(reply.text, interruptible=not last_words):
                 return

@@ -39,11 +39,16 @@ class _Piece:
 class Playback:
     """Speaks to one caller, one reply at a time."""
 
-    def __init__(self, channel: Channel, synthesizers: Sequence[Synthesizer]) -> None:
+    def __init__(
+        self, channel: Channel, synthesizers: Sequence[Synthesizer], usual_speed: float = 1.0
+    ) -> None:
+        """`usual_speed` is the configured one, at which the prompt cache was rendered."""
         self._channel = channel
         self._synthesizers = synthesizers
+        self._usual_speed = usual_speed
         self._pieces: list[_Piece] = []
-        self.speed = 1.0
+        self.pace = 1.0
+        """What the caller asked for, beside the usual speed; 0.8 is slower."""
 
     async def say(self, text: str, on_first_audio: Callable[[], None] | None = None) -> None:
         """Speak `text` to its end. Raises ChannelClosed when the caller hangs up meanwhile.
@@ -96,7 +101,7 @@ class Playback:
             for synthesizer in self._synthesizers:
                 try:
                     resampler = Resampler(synthesizer.rate, self._channel.rate)
-                    async for chunk in synthesizer.speak(sentence, self.speed):
+                    async for chunk in synthesizer.speak(sentence, self._usual_speed * self.pace):
                         pcm = resampler.accept(chunk)
                         piece.synthesised += len(pcm)
                         await chunks.put((piece, pcm))

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from assistant.call import Call, Outcome
 from assistant.channels.channel import Channel
-from assistant.dialogue.dialogue import Dialogue
+from assistant.dialogue.dialogue import CallStarted, Dialogue
 from assistant.dialogue.rasa import RasaDialogue
 from assistant.dialogue.resilient import ResilientDialogue
 from assistant.hearing import Hearing
@@ -20,7 +20,7 @@ from assistant.recording import Recording
 from assistant.records import CallRecords
 from assistant.settings import Settings, project_path
 from assistant.speech import recognizers, synthesizers
-from assistant.speech.recognizer import Recognizer
+from assistant.speech.recognizer import Recognizer, Transcript
 from assistant.speech.synthesizer import Synthesizer
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Reception:
             call_id,
             channel,
             Hearing(channel, self._recognizer, self._settings.turns, self._workers),
-            Playback(channel, self._synthesizers),
+            Playback(channel, self._synthesizers, self._settings.speech.speed),
             self._dialogue,
             journal,
             self._settings,
@@ -85,6 +85,15 @@ class Reception:
             if recording:
                 await asyncio.to_thread(recording.close)
             await self._dialogue.forget(call_id)
+
+    async def warm_up(self) -> None:
+        """Speak and think once: the first time costs a second that no caller should wait."""
+        async for _ in self._synthesizers[0].speak("您好"):
+            pass
+        call_id = new_call_id()
+        for said in (CallStarted(), Transcript("养老金")):
+            await self._dialogue.respond(call_id, said)
+        await self._dialogue.forget(call_id)
 
     async def close(self) -> None:
         """Say goodbye to every caller and wait until they have heard it."""
@@ -118,5 +127,6 @@ async def open_reception(
             records,
             emit,
         )
+        await reception.warm_up()
         yield reception
         await reception.close()

@@ -11,11 +11,13 @@ from sqlalchemy import select
 from assistant import models
 from assistant.backend import serve as backend
 from assistant.backend.database import Database
+from assistant.backend.items import load_items
 from assistant.backend.tables import Person
 from assistant.call import FIXED_PROMPTS
 from assistant.dialogue import training
 from assistant.settings import Settings
 from assistant.speech import prompts, synthesizers
+from assistant.speech.spoken import sentences
 
 Progress = Callable[[str], None]
 """Takes one line a person can read."""
@@ -63,17 +65,26 @@ async def _database(settings: Settings) -> str:
 
 async def _prompts(settings: Settings, progress: Progress) -> str:
     """Render what is always the same. A stamp saves loading the engine to find nothing to do."""
-    texts = [*training.fixed_prompts(settings), *FIXED_PROMPTS]
+    texts = fixed_sentences(settings)
     stamp = prompts.folder() / f"{_fingerprint(settings, texts)}.rendered"
     if stamp.exists():
         return f"{len(texts)} rendered"
     cache = synthesizers.load(settings.speech).cache
     if cache is None:
         return "not kept (speech.prompt_cache)"
-    rendered = await cache.render(texts, progress)
+    rendered = await cache.render(texts, progress, settings.speech.speed)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.touch()
     return f"{rendered} sentences rendered"
+
+
+def fixed_sentences(settings: Settings) -> list[str]:
+    """Every sentence that is said word for word in some call, those inside templates too."""
+    texts = [*FIXED_PROMPTS, *training.responses(settings)]
+    for item in load_items().values():
+        texts += [item.reply, item.confirm or "", *item.failures.values()]
+    said = (sentence for text in texts for sentence in sentences(text))
+    return [sentence for sentence in dict.fromkeys(said) if "{" not in sentence]
 
 
 def _fingerprint(settings: Settings, texts: list[str]) -> str:

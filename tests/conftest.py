@@ -14,6 +14,13 @@ from assistant.dialogue import training
 from assistant.ports import free_ports
 from assistant.settings import Settings
 from assistant.supervisor import Supervisor
+from tests.database import (  # noqa: F401  fixtures
+    database,
+    database_url,
+    databases,
+    postgres_databases,
+    sqlite_databases,
+)
 
 
 @dataclass(frozen=True)

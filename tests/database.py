@@ -1,6 +1,6 @@
 """Databases for tests: the same fixtures over SQLite and over a real PostgreSQL server.
 
-Import the fixtures where they are used. Each test gets a database of its own, a copy of a
+conftest.py takes the fixtures in. Each test gets a database of its own, a copy of a
 template with the demo persons in it; the PostgreSQL server is started once, on a socket in a
 temporary folder, from the system's newest binaries or else from those of pip's pgserver.
 """
@@ -69,8 +69,8 @@ class SqliteDatabases:
         return url.replace("///", "///file:") + "?mode=ro&uri=true"
 
     def unreachable(self) -> str:
-        """In a folder that does not exist."""
-        return f"sqlite+aiosqlite:///{self.folder}/nowhere/hotline.db"
+        """In a folder that cannot be made, since a file has its name."""
+        return f"sqlite+aiosqlite:///{self.folder}/template.db/hotline.db"
 
 
 @dataclass
@@ -105,7 +105,14 @@ class PostgresDatabases:
 
     def execute(self, statement: str) -> None:
         """Run a statement outside of any transaction."""
-        command: list[str | Path] = [self.binaries / "psql", "-qX", "-h", self.folder, "-U", "postgres"]
+        command: list[str | Path] = [
+            self.binaries / "psql",
+            "-qX",
+            "-h",
+            self.folder,
+            "-U",
+            "postgres",
+        ]
         subprocess.run([*command, "-c", statement], check=True, timeout=60)
 
     def _create(self, template: str) -> str:
@@ -132,7 +139,17 @@ def postgres_databases() -> Iterator[PostgresDatabases]:
     if owner:
         shutil.chown(folder, owner)
     data = folder / "data"
-    initdb: list[str | Path] = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+    initdb: list[str | Path] = [
+        binaries / "initdb",
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+    ]
     subprocess.run([*initdb, "--no-sync"], check=True, user=owner, stdout=subprocess.DEVNULL)
     options = [f"-cunix_socket_directories={folder}", "-clisten_addresses=", "-cfsync=off"]
     with (folder / "log").open("w") as log:

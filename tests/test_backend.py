@@ -31,16 +31,7 @@ from assistant.backend.database import Database, DatabaseUnavailable
 from assistant.backend.items import load_items
 from assistant.backend.tables import Base, CardEvent, CaseEvent, Contribution, Person, ServiceCase
 from tests.api import PERSONS, Api, HeldClock
-from tests.database import (  # noqa: F401  fixtures
-    Databases,
-    database,
-    database_url,
-    databases,
-    postgres_databases,
-    sqlite_databases,
-)
-
-# ruff: noqa: F811  a test's argument has the name of its fixture
+from tests.database import Databases
 
 NOBODY = "110101199003074477"
 """A well-formed ID number that is in no record."""
@@ -439,18 +430,13 @@ def test_the_command_serves_until_sigterm(database_url: str) -> None:
 
 
 def test_a_database_that_cannot_be_had_ends_the_command_with_one_line(
-    databases: Databases, tmp_path: Path
+    databases: Databases,
 ) -> None:
-    blocked = tmp_path / "file"
-    blocked.touch()
-    urls = [databases.unreachable(), f"sqlite+aiosqlite:///{blocked}/sub/x.db", "mysql://x/y"]
-    if urls[0].startswith("sqlite"):
-        urls = urls[1:]  # the command makes a missing folder
-    for url in urls:
+    for url in (databases.unreachable(), "mysql://x/y"):
         command = _hotline("--set", f"backend.database='{url}'", "backend")
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode in (1, 2)
-        assert ended.stderr.startswith("hotline: backend.database: ")
+        assert ended.stderr.startswith("hotline: backend.database")
         assert len(ended.stderr.splitlines()) == 1
 
 

@@ -17,14 +17,7 @@ from assistant.backend.database import Database
 from assistant.privacy import mask, mask_caller
 from assistant.records import CallRecords, CallRow, Spool, TurnRow
 from assistant.settings import Settings
-from tests.database import (  # noqa: F401  fixtures
-    Databases,
-    databases,
-    postgres_databases,
-    sqlite_databases,
-)
-
-# ruff: noqa: F811  a test's argument has the name of its fixture
+from tests.database import Databases
 
 STARTED = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 
@@ -55,6 +48,11 @@ def turn_row(index: int = 0, said: str = "养老金查一下") -> TurnRow:
     )
 
 
+def files(folder: Path) -> list[Path]:
+    """What lies in a folder."""
+    return list(folder.iterdir())
+
+
 async def kept(url: str) -> tuple[list[CallRecord], list[TurnRecord]]:
     """What the database holds of calls."""
     database = Database(url)
@@ -83,14 +81,14 @@ async def test_a_call_and_its_turns_are_kept(databases: Databases, tmp_path: Pat
     assert {name: getattr(turn, name) for name in dataclasses.asdict(turn_row())} == (
         dataclasses.asdict(turn_row())
     )
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []
 
 
 async def test_rows_wait_in_the_spool_until_the_database_is_back(
     databases: Databases, tmp_path: Path
 ) -> None:
     await write_one_call(databases.unreachable(), tmp_path / "spool")
-    [waiting] = (tmp_path / "spool").iterdir()
+    [waiting] = files(tmp_path / "spool")
     with waiting.open("a", encoding="utf-8") as file:
         file.write('{"turn": {"call_id": "cut o')  # by a disk that was full
     url = databases.empty()
@@ -98,13 +96,13 @@ async def test_rows_wait_in_the_spool_until_the_database_is_back(
         pass
     [call], [turn] = await kept(url)
     assert (call.outcome, turn.said) == ("completed", "养老金查一下")
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert files(tmp_path / "spool") == []
 
 
 async def test_a_read_only_database_costs_no_row(databases: Databases, tmp_path: Path) -> None:
     url = databases.copy()
     await write_one_call(databases.read_only(url), tmp_path)
-    [waiting] = tmp_path.iterdir()
+    [waiting] = files(tmp_path)
     kinds = [next(iter(json.loads(line))) for line in waiting.read_text().splitlines()]
     assert kinds == ["call", "turn", "call"]
 

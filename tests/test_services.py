@@ -23,15 +23,6 @@ from assistant.backend.persons import PERSONS_FILE, load_persons
 from assistant.backend.wording import Value, render, served, written
 from assistant.settings import ConfigError
 from tests.api import PERSONS, Api, HeldClock
-from tests.database import (  # noqa: F401  fixtures
-    database,
-    database_url,
-    databases,
-    postgres_databases,
-    sqlite_databases,
-)
-
-# ruff: noqa: F811  a test's argument has the name of its fixture
 
 REFUSED = {
     "q_pension_account": {"P02": "EMP_BALANCE", "P10": "ALIVE", "P12": "EMP_BALANCE"},

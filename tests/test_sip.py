@@ -73,6 +73,7 @@ class Desk:
         self.heard: list[Pcm] = []
         self.sent: list[Pcm] = []
         self.frames = 0
+        self._changed = asyncio.Event()
         self._then = then
 
     async def __call__(self, channel: SipChannel) -> None:
@@ -86,10 +87,23 @@ class Desk:
                 else:
                     assert isinstance(item, Audio)
                     self.frames += 1
+                self._changed.set()
             if then:
                 await then
         finally:
             self.done.put_nowait(channel)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that a frame or a key brings about."""
+        async with asyncio.timeout(30):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def more_frames(self, count: int) -> None:
+        """Wait until so many more frames have come."""
+        enough = self.frames + count
+        await self.until(lambda: self.frames >= enough)
 
     def _tap(self, heard: Pcm, sent: Pcm) -> None:
         self.heard.append(heard)
@@ -193,11 +207,9 @@ async def test_tones_pass_both_ways_and_keys_arrive_once(tmp_path: Path, transpo
         assert (channel.codec, channel.telephone_event) == ("PCMA/8000", True)
         await asyncio.wait_for(greeted.wait(), 30)
         await phone.say(write_tone(tmp_path, 1000, 1))
-        while sum(map(is_loud, desk.heard)) < 45:
-            await asyncio.sleep(0.05)
+        await desk.until(lambda: sum(map(is_loud, desk.heard)) >= 45)
         await phone.press("44#0*")
-        while len(desk.keys) < 5:
-            await asyncio.sleep(0.05)
+        await desk.until(lambda: len(desk.keys) >= 5)
         await phone.hangup()
         await in_time(desk.done)
         assert channel.ended_by == "peer"
@@ -216,8 +228,7 @@ async def test_g722_is_understood(tmp_path: Path) -> None:
         channel = await in_time(desk.calls)
         assert (channel.codec, channel.rate) == ("G722/16000", RATE)
         await phone.say(write_tone(tmp_path, 1000, 1))
-        while sum(map(is_loud, desk.heard)) < 45:
-            await asyncio.sleep(0.05)
+        await desk.until(lambda: sum(map(is_loud, desk.heard)) >= 45)
     assert pitch(np.concatenate(desk.heard)) == pytest.approx(1000, abs=5)
     assert pitch(phone.heard()) == pytest.approx(440, abs=5)
 
@@ -228,18 +239,15 @@ async def test_hold_rests_and_resumes(tmp_path: Path) -> None:
         await phone.dial(sip.uri)
         channel = await in_time(desk.calls)
         await phone.command("hold")
-        await asyncio.sleep(0.5)
-        frames = desk.frames
+        await desk.more_frames(25)
         playing = asyncio.create_task(channel.play(tone(440, 0.5)))
-        while desk.frames < frames + 25:  # the call's clock goes on
-            await asyncio.sleep(0.05)
+        await desk.more_frames(50)  # the call's clock goes on
         assert not playing.done()  # nobody would have heard it
         await phone.command("resume")
         await asyncio.wait_for(playing, 30)
         await channel.drain()
         await phone.say(write_tone(tmp_path, 1000, 1))
-        while not any(map(is_loud, desk.heard)):
-            await asyncio.sleep(0.05)
+        await desk.until(lambda: any(map(is_loud, desk.heard)))
 
 
 async def test_stopping_hangs_up_whoever_is_on_the_line(tmp_path: Path) -> None:
@@ -275,9 +283,7 @@ async def test_a_failed_transfer_returns_to_the_call(tmp_path: Path) -> None:
         with pytest.raises(ChannelError, match="failed: "):
             await channel.transfer(f"sip:nobody@127.0.0.1:{free_port()};transport=tcp")
         assert not channel.closed
-        frames = desk.frames
-        while desk.frames < frames + 10:
-            await asyncio.sleep(0.05)
+        await desk.more_frames(10)
 
 
 # -- signalling with sipp ------------------------------------------------------------------------
@@ -387,8 +393,7 @@ async def test_clear_stops_the_wire_at_once() -> None:
 
     async def speak(channel: SipChannel) -> None:
         playing = asyncio.create_task(channel.play(handed))
-        while sum(map(is_loud, desk.sent)) < 20:
-            await asyncio.sleep(0.005)
+        await desk.until(lambda: sum(map(is_loud, desk.sent)) >= 20)
         dropped.append(channel.clear())
         marks.append(len(desk.sent))
         await asyncio.wait_for(playing, 5)

@@ -5,6 +5,7 @@ import io
 import logging
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,9 @@ def test_segments_of_one_turn_are_joined_best_first() -> None:
     joined = _combine([one, two])
     assert [alternative.text for alternative in joined][:2] == ["四四零一", "四十零一"]
     assert _combine([]) == ()
+
+
+def test_it_loads_in_a_process_that_speaks() -> None:
+    """Libraries that carry another OpenFst (wetext, kaldifst) keep libvosk from loading."""
+    code = "import assistant.speech.spoken, assistant.speech.vosk"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -121,7 +121,7 @@ class SipChannel:
                 continue
             self._unqueued = rest.size
             await self._pulse.wait()
-            if self._clears != clears:
+            if self._clears != clears and not self.closed:
                 return
         raise ChannelClosed("the caller has hung up")
 
@@ -160,7 +160,9 @@ class SipChannel:
 
     async def hangup(self) -> None:
         """End the call; safe to call twice."""
-        if self._leg and not self.ended_by:
+        if self._leg and not self._leg.isActive():  # it never began, or is over already
+            self._end()
+        elif self._leg and not self.ended_by:
             self.ended_by = "us"
             self._leg.hangup(pj.CallOpParam())
         try:
@@ -193,7 +195,10 @@ class SipChannel:
         for key in keys:
             prm = pj.CallSendDtmfParam()
             prm.method, prm.digits, prm.duration = pj.PJSUA_DTMF_METHOD_RFC2833, key, KEY_MS
-            self._open_leg().sendDtmf(prm)
+            try:
+                self._open_leg().sendDtmf(prm)
+            except pj.Error as error:
+                raise ChannelError(f"the peer takes no keys: {error.reason}") from None
             for _ in range((KEY_MS + KEY_PAUSE_MS) // FRAME_MS):
                 await self._pulse.wait()
 

@@ -78,6 +78,8 @@ class Report:
     """The whole call."""
 
     uri: str
+    lines: int
+    """How many the script has; `turns` are those that were reached."""
     status: int = 0
     """SIP status: 200 answered, 486 busy …"""
     codec: str = ""
@@ -86,6 +88,12 @@ class Report:
     greeting_ms: float | None = None
     """First sound of the hotline."""
     turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the call was answered, every line was reached, and each was answered."""
+        answered = all(turn.answer_ms is not None or turn.kind == "wait" for turn in self.turns)
+        return self.status == 200 and len(self.turns) == self.lines and answered
 
     def as_json(self) -> dict[str, Any]:
         """As written to the report file."""
@@ -99,9 +107,13 @@ class Caller:
     def __init__(
         self, lines: Sequence[Line], emit: Emit, quiet_ms: int = 1200, patience_s: float = 15
     ) -> None:
-        """`patience_s`: how long a silent hotline is waited for before the next line."""
+        """`patience_s`: how long a silent hotline is waited for before the next line.
+
+        Raises CallerError when a recording cannot be used.
+        """
         self._lines, self._emit = lines, emit
         self._quiet_ms, self._patience_ms = quiet_ms, patience_s * 1000
+        self._voices = [load_line(line.say) if line.say else None for line in lines]
         self._ear = Ear()
         self._ticked = asyncio.Event()
         self._speaking_since: float | None = None
@@ -111,7 +123,7 @@ class Caller:
 
     async def call(self, sip: SipListener, uri: str, wait_for_bye: bool = False) -> Report:
         """Place the call, play all lines, hang up (or wait for the hotline to)."""
-        report = Report(uri)
+        report = Report(uri, len(self._lines))
         try:
             channel = await sip.dial(uri)
         except CallFailed as failed:
@@ -138,9 +150,12 @@ class Caller:
         return report
 
     def record(self, path: Path) -> None:
-        """Write the call: stereo, 8 kHz, caller left, hotline right."""
+        """Write the call: stereo, 8 kHz, caller left, hotline right. Raises CallerError."""
         sides = (np.concatenate([np.zeros(0, np.int16), *side]) for side in (self.said, self.heard))
-        soundfile.write(path, np.column_stack(list(sides)), RATE)
+        try:
+            soundfile.write(path, np.column_stack(list(sides)), RATE)
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise CallerError(f"{path}: the recording cannot be written: {error}") from None
 
     # -- the conversation ------------------------------------------------------------------------
 
@@ -158,8 +173,8 @@ class Caller:
         await self._hear_out(channel, turn, 0)
 
     async def _perform(self, channel: SipChannel, line: Line, turn: Turn) -> None:
-        if line.say:
-            pcm = load_line(line.say)
+        pcm = self._voices[turn.line]
+        if pcm is not None:
             self._speaking_since = None
             await channel.play(pcm)
             await self._until(channel, lambda: self._speaking_since is not None, 1000)
@@ -236,7 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     cli.add_argument("uri", help="whom to call: sip:12333@HOST:PORT")
     cli.add_argument("--lines", type=Path, required=True, help="the script, JSON")
     cli.add_argument("--record", type=Path, help="stereo recording to write")
-    cli.add_argument("--report", "--json", type=Path, help="JSON report to write")
+    cli.add_argument("--report", type=Path, help="JSON report to write")
     cli.add_argument("--number", default="13800001234", help="the caller's number")
     cli.add_argument("--codec", default="PCMA/8000")
     cli.add_argument("--quiet-ms", type=int, default=1200,
@@ -248,8 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (CallerError, ChannelError) as error:
         print(f"caller: {error}", file=sys.stderr)
         return 2
-    unanswered = [turn for turn in report.turns if turn.answer_ms is None and turn.kind != "wait"]
-    return 0 if report.status == 200 and not unanswered else 1
+    return 0 if report.complete else 1
 
 
 async def _call(args: argparse.Namespace) -> Report:

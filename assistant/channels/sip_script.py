@@ -22,9 +22,12 @@ ONSET_GAP_MS = 200
 """The hotline begins to speak when sound follows at least this much silence; the gaps inside a
 sentence are shorter."""
 
-BELOW_LOUDEST_DB = 18
-"""A line's speech has ended after the last frame this close to its loudest: recorded lines may end
-in noise (15 dB below the speech), which is no longer speech."""
+SPEECH_RANGE_DB = 18
+"""Frames further below a line's loudest are no longer speech: breath, reverberation, pauses."""
+
+ABOVE_NOISE_DB = 10
+"""Frames nearer to a line's noise are no longer speech either. Where noise swells after the last
+word the end may be found a little off; lines recorded without noise are exact to a frame."""
 
 Kind = Literal["say", "keys", "wait"]
 
@@ -72,8 +75,11 @@ def speech_end(pcm: Pcm) -> int:
     """Samples until the end of the last frame that is speech (8 kHz)."""
     size = RATE * FRAME_MS // 1000
     frames = np.pad(pcm, (0, -pcm.size % size)).reshape(-1, size).astype(np.float64)
-    power = (frames**2).mean(axis=1)
-    speech = np.flatnonzero(power >= power.max() / 10 ** (BELOW_LOUDEST_DB / 10))
+    level_db = 10 * np.log10((frames**2).mean(axis=1) + 1)
+    loudest, noise = level_db.max(), np.percentile(level_db, 5)
+    # a line without a pause has no noise to be found: what is loud stays speech
+    threshold = min(max(loudest - SPEECH_RANGE_DB, noise + ABOVE_NOISE_DB), loudest - 10)
+    speech = np.flatnonzero(level_db >= threshold)
     return min(int(speech[-1] + 1) * size, pcm.size)
 
 

@@ -31,7 +31,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0 after a clean stop, 1 when the port or the database cannot be had."""
-    from assistant.backend.database import DatabaseUnavailable
+    from assistant.backend.database import Database, DatabaseUnavailable
     from assistant.backend.serve import serve, set_up
 
     config = settings.load(args.config, args.overrides)
@@ -43,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
         else:
             asyncio.run(serve(config))
     except DatabaseUnavailable as error:
-        print(f"hotline: backend.database: {error}", file=sys.stderr)
+        name = Database(config.backend.database).name
+        print(
+            f"hotline: backend.database {name}: {error}; "
+            "start the server, make the file and its folder writable, or set another",
+            file=sys.stderr,
+        )
         return 1
     except OSError as error:
         where = f"{config.backend.bind}:{config.backend.port}"

@@ -52,17 +52,16 @@ def trained_model() -> Path:
     return path
 
 
-def fixed_prompts(settings: Settings | None = None) -> list[str]:
-    """All that the hotline says without a variable in it, for rendering ahead of the calls."""
-    responses = _responses() | policies.training_data(policies.load())["responses"]
+def responses(settings: Settings) -> list[str]:
+    """All that the dialogue says; variables stand in {braces}."""
+    found = _responses() | policies.training_data(policies.load())["responses"]
     texts = [
         variation["text"]
-        for name, variations in responses.items()
+        for name, variations in found.items()
         if not name.startswith(_TOPIC)
         for variation in variations
     ]
-    texts += resilient.prompts(settings or Settings())
-    return [text for text in dict.fromkeys(texts) if "{" not in text]
+    return [*texts, *resilient.prompts(settings)]
 
 
 def _responses() -> dict[str, Any]:

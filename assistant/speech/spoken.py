@@ -1,16 +1,14 @@
 """Written text → what a person says: money, dates, digits, percentages, symbols.
 
-The rules are ours where a telephone hotline is particular about it (money in 元角分, identity and
-telephone numbers digit by digit in groups, 幺, 两); wetext's grammar takes what is left. The
+The rules are ours because a telephone hotline is particular about it: money in 元角分, identity and
+telephone numbers digit by digit in groups, 幺, 两. wetext would take what is left, but its kaldifst
+and libvosk each carry OpenFst, and in one process they hang or corrupt each other's memory. The
 result has no digit in it, so reading it again changes nothing.
 """
 
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import cache
-
-from wetext import Normalizer
 
 from assistant.speech.numerals import cardinal, counted, digits, grouped, number, one_by_one, yuan
 
@@ -60,9 +58,7 @@ def spoken(text: str) -> str:
     text = _clean(text)
     for pattern, say in _RULES:
         text = pattern.sub(say, text)
-    if re.search(r"\d", text):
-        text = _normalizer().normalize(text)
-        text = re.sub(r"\d+", lambda match: grouped(match[0]), text)
+    text = re.sub(r"\d+", lambda match: grouped(match[0]), text)
     for symbol, words in _SYMBOLS.items():
         text = text.replace(symbol, words)
     text = re.sub(r"[ \u3000]+", " ", text)
@@ -86,11 +82,6 @@ _CIRCLED = re.compile("[①-⑳]")
 _ROMAN = re.compile("[Ⅰ-Ⅻ]")
 _SILENT = {"Cc", "Cf", "Cn", "Co", "Cs", "So", "Sk", "Mn", "Me"}
 _SPOKEN = set("℃°㎡№℡")
-
-
-@cache
-def _normalizer() -> Normalizer:
-    return Normalizer(lang="zh", operator="tn")
 
 
 def _identity(match: re.Match[str]) -> str:
