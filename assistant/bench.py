@@ -1,6 +1,7 @@
 """How long a caller waits: real calls over SIP on loopback, timed on the caller's side."""
 
 import asyncio
+import itertools
 import json
 import statistics
 import sys
@@ -8,7 +9,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from assistant import services
 from assistant import settings as configuration
@@ -21,8 +21,14 @@ from assistant.supervisor import Supervisor
 QUESTIONS = ("12.wav", "16.wav", "14.wav", "21.wav", "30.wav")
 """Recorded callers, without noise, whose questions are answered by a policy card."""
 
-TURN_LIMIT_S = 45
-"""A question, its answer heard to the end, and some: a call that takes longer hangs."""
+CALL_LIMIT_S = 60
+"""A greeting, a question, the first of its answer, and some: a call that takes longer hangs."""
+
+QUIET_MS = 2000
+"""The greeting is over: longer than any pause inside it, or the question would interrupt it."""
+
+HANG_UP_MS = 200
+"""The caller has heard enough of the answer to have timed it."""
 
 
 @dataclass(frozen=True)
@@ -84,29 +90,27 @@ async def _measure(
     latencies: list[float] = []
     async with Supervisor(stages, on_state=tell_state) as hotline:
         uri = hotline.announced["answer"]["sip"]
-        while len(latencies) < turns:
-            answered = await _call(uri)
-            if not answered:
-                break
-            latencies += answered
-            _tell(f"{'cached' if cache else 'new'}: {len(latencies)} of {turns} turns")
-    return Distribution(tuple(latencies[:turns]))
+        for number, question in zip(range(turns), itertools.cycle(QUESTIONS), strict=False):
+            answered = await _ask(uri, project_path("audio/callers") / question)
+            if answered is not None:
+                latencies.append(answered)
+            _tell(f"{'cached' if cache else 'new'}: {number + 1} of {turns}: {answered} ms")
+    return Distribution(tuple(latencies))
 
 
-async def _call(uri: str) -> list[float]:
-    """One call that asks all questions; the latency of each answer."""
+async def _ask(uri: str, question: Path) -> float | None:
+    """One call: hear the greeting, ask, hang up when the answer begins; its latency in ms."""
     with tempfile.TemporaryDirectory() as folder:
         lines, report = Path(folder) / "lines.json", Path(folder) / "report.json"
-        folder_of_callers = project_path("audio/callers")
-        script = [{"say": str(folder_of_callers / name)} for name in QUESTIONS]
+        script = [{"say": str(question)}, {"wait_ms": 1, "interrupt_ms": HANG_UP_MS}]
         lines.write_text(json.dumps(script), encoding="utf-8")
         caller = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "assistant.channels.sip_caller", uri,
-            "--lines", str(lines), "--report", str(report),
+            "--lines", str(lines), "--report", str(report), "--quiet-ms", str(QUIET_MS),
             stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            await asyncio.wait_for(caller.wait(), TURN_LIMIT_S * len(QUESTIONS))
+            await asyncio.wait_for(caller.wait(), CALL_LIMIT_S)
         except TimeoutError:
             _tell("a call took too long and was ended")
         finally:
@@ -114,9 +118,9 @@ async def _call(uri: str) -> list[float]:
                 caller.kill()
                 await caller.wait()
         if not report.exists():
-            return []
-        found: dict[str, Any] = json.loads(report.read_text("utf-8"))
-    return [turn["latency_ms"] for turn in found["turns"] if turn["latency_ms"] is not None]
+            return None
+        turns: list[dict[str, float | None]] = json.loads(report.read_text("utf-8"))["turns"]
+    return turns[0]["latency_ms"] if turns else None
 
 
 def _tell(line: str) -> None:

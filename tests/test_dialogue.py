@@ -6,6 +6,7 @@ Conversations are data in tests/data/conversations.yaml.
 
 import asyncio
 import json
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import aiohttp
 import pytest
 import yaml
 
+from assistant.dialogue import policies
 from assistant.dialogue.dialogue import (
     CallStarted,
     Control,
@@ -27,6 +29,7 @@ from assistant.dialogue.dialogue import (
     Transfer,
 )
 from assistant.dialogue.rasa import RasaDialogue
+from assistant.dialogue.serving import RASA_BIN, RASA_PROJECT
 from assistant.speech.recognizer import Alternative, Transcript
 from tests.conftest import Stack
 
@@ -113,9 +116,23 @@ async def test_held_out_words_are_understood(stack: Stack) -> None:
 def test_held_out_words_are_held_out() -> None:
     lines = (DATA / "understanding.tsv").read_text(encoding="utf-8").splitlines()
     held_out = {line.split("\t")[0] for line in lines if not line.startswith("#")}
-    from assistant.dialogue import policies
-
     assert not held_out & {says for card in policies.load() for says in card.says}
+
+
+@pytest.mark.parametrize("form", policies.FORMS)
+def test_what_the_actions_leave_to_the_rules_has_a_rule_in_each_form(form: str) -> None:
+    code = "from actions.identity import ANSWERED_BY_RULES; print(*ANSWERED_BY_RULES)"
+    left = subprocess.run(
+        [RASA_BIN / "python", "-W", "ignore", "-c", code],
+        cwd=RASA_PROJECT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ruled = {"no_more"} if form == "confirm_form" else set()  # there it is the answer "no"
+    for file in (RASA_PROJECT / "data" / "rules").glob("*.yml"):
+        for rule in yaml.safe_load(file.read_text(encoding="utf-8"))["rules"]:
+            if {"active_loop": form} in rule.get("condition", []):
+                first = rule["steps"][0]
+                ruled |= {step["intent"] for step in first.get("or", [first]) if "intent" in step}
+    assert ruled == set(left.stdout.split())
 
 
 @pytest.mark.parametrize(

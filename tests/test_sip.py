@@ -351,6 +351,32 @@ async def test_a_closing_hotline_is_503() -> None:
         await sipp("unavailable", sip.port)
 
 
+async def test_a_call_may_begin_on_hold() -> None:
+    desk = Desk()
+    async with SipListener(settings(), desk) as sip:
+        await sipp("inactive", sip.port)
+        await in_time(desk.done)
+    assert desk.frames
+    assert not any(map(is_loud, desk.heard))
+
+
+async def test_calls_leave_nothing_behind() -> None:
+    def open_here() -> tuple[int, int]:
+        return len(asyncio.all_tasks()), len(psutil.Process().net_connections("inet"))
+
+    desk = Desk(lambda channel: channel.play(tone(440, 5)))
+    before = open_here()
+    async with SipListener(settings(), desk) as sip:
+        idle = open_here()
+        for _ in range(3):
+            await sipp("short_call", sip.port)
+            await in_time(desk.done)
+        await asyncio.sleep(0)  # lets the last call's task end
+        assert open_here() == idle
+        assert not sip.channels
+    assert open_here() == before
+
+
 async def test_keys_by_info(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk()
     async with SipListener(settings(), desk) as sip:

@@ -12,18 +12,17 @@ loop's thread and every object of it lives and dies there. Only the 20 ms audio 
 """
 
 import asyncio
-import ctypes
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from typing import Self
 
 import pjsua2 as pj
 
+from assistant.channels import sip_pjsua
 from assistant.channels.channel import ChannelClosed, ChannelError
 from assistant.channels.sip_call import SipChannel
 from assistant.channels.sip_headers import caller_number
-from assistant.channels.sip_media import RATE, MediaPort
+from assistant.channels.sip_media import MediaPort
 from assistant.settings import Sip
 
 log = logging.getLogger(__name__)
@@ -34,9 +33,6 @@ nothing that can be measured."""
 
 STOP_TIMEOUT_S = 5.0
 """Calls that were hung up end their tasks within this, or are cancelled."""
-
-PORTS_PER_CALL = 4
-"""RTP and RTCP, twice: another program may sit on some of them."""
 
 OnCall = Callable[[SipChannel], Awaitable[object]]
 
@@ -56,7 +52,7 @@ class SipListener:
         """Calls in progress, the not yet answered among them."""
         self.accepting = True
         """False: a new caller gets 503, for the time in which the others hear a goodbye."""
-        self._settings = settings
+        self._settings, self._host = settings, settings.bind
         self._on_call = on_call
         self._endpoint: pj.Endpoint | None = None
         self._account: _Account | None = None
@@ -73,8 +69,9 @@ class SipListener:
 
     @property
     def address(self) -> str:
-        """host:port that phones reach: what is advertised, else what is bound."""
-        return f"{self._settings.advertise or self._settings.bind}:{self.port}"
+        """host:port that phones reach: what is advertised, else what is bound; bound to 0.0.0.0,
+        the machine's address towards its default route."""
+        return f"{self._settings.advertise or self._host}:{self.port}"
 
     @property
     def uri(self) -> str:
@@ -83,18 +80,18 @@ class SipListener:
 
     async def start(self) -> None:
         """Bind and listen. Raises ChannelError naming the setting to change."""
-        _library().pj_log_set_level(0)  # it prints before libInit can tell it not to
+        sip_pjsua.library().pj_log_set_level(0)  # it prints before libInit can tell it not to
         self._endpoint = pj.Endpoint()
         try:
             self._endpoint.libCreate()
-            self._endpoint.libInit(_endpoint_settings(self._settings))
+            self._endpoint.libInit(sip_pjsua.endpoint_config(self._settings))
             self._check_max_calls()
             self._prefer_codecs()
             self._bind()
             self._endpoint.libStart()
             self._endpoint.audDevManager().setNullDev()  # no sound card, but a 20 ms clock
             self._account = _Account(self)
-            self._account.create(self._account_settings())
+            self._account.create(sip_pjsua.account_config(self._settings, self.uri))
         except pj.Error as error:
             self._destroy()
             raise ChannelError(f"SIP cannot start: {error.reason}") from None
@@ -114,8 +111,10 @@ class SipListener:
             for task in late:
                 log.warning("a call's task did not end with its call and is cancelled")
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         if self._pump:
             self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
         self._destroy()
 
     async def dial(self, uri: str) -> SipChannel:
@@ -179,12 +178,15 @@ class SipListener:
     async def _poll(self) -> None:
         assert self._endpoint
         while True:
-            self._endpoint.libHandleEvents(0)
+            try:
+                self._endpoint.libHandleEvents(0)
+            except pj.Error as error:  # one bad event must not deafen the hotline
+                log.error("SIP event: %s", error.reason)
             await asyncio.sleep(POLL_S)
 
     def _check_max_calls(self) -> None:
         """PJSIP's own limit is compiled into it (PJSUA_MAX_CALLS) and would apply silently."""
-        most = _library().pjsua_call_get_max_count()
+        most = sip_pjsua.library().pjsua_call_get_max_count()
         if self._settings.max_calls > most:
             raise ChannelError(
                 f"sip.max_calls = {self._settings.max_calls}: the installed PJSIP carries at most "
@@ -207,7 +209,8 @@ class SipListener:
         for last_try in (False, False, True):
             udp = self._listen(pj.PJSIP_TRANSPORT_UDP, self._settings.port)
             assert self._endpoint
-            self.port = int(self._endpoint.transportGetInfo(udp).localName.rpartition(":")[2])
+            self._host, _, port = self._endpoint.transportGetInfo(udp).localName.rpartition(":")
+            self.port = int(port)
             try:
                 self._listen(pj.PJSIP_TRANSPORT_TCP, self.port)
                 return
@@ -233,31 +236,19 @@ class SipListener:
                 "set sip.bind to an address of this machine"
             ) from None
 
-    def _account_settings(self) -> pj.AccountConfig:
-        settings, config = self._settings, pj.AccountConfig()
-        config.idUri = self.uri
-        media = config.mediaConfig.transportConfig
-        media.boundAddress, media.publicAddress = settings.bind, settings.advertise
-        media.port, media.portRange = settings.rtp_port, PORTS_PER_CALL * settings.max_calls
-        if settings.registrar:
-            user = settings.registrar_user or settings.user
-            password = os.environ.get(settings.registrar_password_env, "")
-            if not password:
-                log.warning("%s is not set: no PBX password", settings.registrar_password_env)
-            config.idUri = f"sip:{user}@{settings.registrar.partition(':')[2]}"
-            config.regConfig.registrarUri = settings.registrar
-            config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", user, 0, password))
-        return config
-
     def _destroy(self) -> None:
         """End the library. Ports go when their clock stands and before their bridge does."""
         assert self._endpoint
-        self._account = None
         if self._endpoint.libGetState() >= pj.PJSUA_STATE_INIT:
             self._endpoint.audDevManager().setNoDev()
+        for port in self._idle_ports:
+            sip_pjsua.destroy(port)
         self._idle_ports.clear()
+        if self._account:
+            sip_pjsua.destroy(self._account)
         self._endpoint.libDestroy(pj.PJSUA_DESTROY_NO_RX_MSG)
-        self._endpoint = None
+        sip_pjsua.destroy(self._endpoint)
+        self._account = self._endpoint = None
 
 
 class _Account(pj.Account):  # type: ignore[misc]
@@ -280,22 +271,3 @@ class _Account(pj.Account):  # type: ignore[misc]
                 prm.code,
                 prm.reason,
             )
-
-
-def _endpoint_settings(settings: Sip) -> pj.EpConfig:
-    config = pj.EpConfig()
-    config.logConfig.level = config.logConfig.consoleLevel = 0  # its messages carry numbers
-    config.uaConfig.threadCnt, config.uaConfig.mainThreadOnly = 0, True
-    config.uaConfig.maxCalls = settings.max_calls + 1  # one more, to be told 486
-    config.uaConfig.userAgent = "hotline"
-    media = config.medConfig
-    media.clockRate = media.sndClockRate = RATE
-    media.noVad = True  # a packet every 20 ms, silence too: peers hang up on a line gone quiet
-    media.ecTailLen = 0
-    media.sndAutoCloseTime = -1  # the clock runs on between calls
-    return config
-
-
-def _library() -> ctypes.CDLL:
-    """pjsua itself, for the two functions that its Python binding leaves out."""
-    return ctypes.CDLL(pj._pjsua2.__file__)

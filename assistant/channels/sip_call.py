@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import pjsua2 as pj
 
+from assistant.channels import sip_pjsua
 from assistant.channels.channel import FRAME_MS, Audio, ChannelClosed, ChannelError, Key, Pcm
 from assistant.channels.sip_keys import KeyPresses, Method
 from assistant.channels.sip_media import FRAME, RATE, MediaPort, Playout, Tick
@@ -237,7 +238,7 @@ class SipChannel:
             if media.status == pj.PJSUA_CALL_MEDIA_ACTIVE:
                 self._connect(leg, media.index)
             elif media.status == pj.PJSUA_CALL_MEDIA_REMOTE_HOLD:
-                self._port.hold(leg.getAudioMedia(media.index))
+                self._port.held = True
 
     def _connect(self, leg: pj.Call, index: int) -> None:
         assert self._port
@@ -305,7 +306,8 @@ class SipChannel:
         if self._leg is None or self._port is None:
             return
         self.ended_by = self.ended_by or "peer"
-        port, self._leg, self._port = self._port, None, None
+        leg, port, self._leg, self._port = self._leg, self._port, None, None
+        sip_pjsua.destroy(leg)
         port.detach()
         self.clear()
         if self._guard:

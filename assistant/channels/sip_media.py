@@ -102,38 +102,26 @@ class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
         form.frameTimeUsec = FRAME_MS * 1000
         self.createPort("hotline", form)
         self.held = False
-        """The peer has put us on hold: playout rests, and what comes is not the peer's voice."""
+        """The peer has put us on hold: playout rests, and what comes is not the peer's voice. The
+        bridge brings frames to a port without a stream too, so the call's clock goes on."""
         self._loop = loop
         self._call: tuple[Playout, Tick] | None = None
         self._sent = _SILENCE
 
     def attach(self, playout: Playout, on_tick: Tick) -> None:
         """Serve one call: `on_tick` is called on the event loop every 20 ms of it."""
+        self.held = False
         self._call = playout, on_tick
 
     def connect(self, wire: pj.AudioMedia) -> None:
         """Exchange frames with the call's stream from now on."""
-        self._unloop()
+        self.held = False
         wire.startTransmit(self)
         self.startTransmit(wire)
 
-    def hold(self, wire: pj.AudioMedia) -> None:
-        """The peer plays music to itself: rest. Looped to itself, the port keeps ticking."""
-        if not self.held:
-            self.held = True
-            wire.stopTransmit(self)
-            self.stopTransmit(wire)
-            self.startTransmit(self)
-
     def detach(self) -> None:
-        """The call is over, and its stream gone: send silence, report nothing."""
+        """The call is over, and its stream gone: report nothing."""
         self._call = None
-        self._unloop()
-
-    def _unloop(self) -> None:
-        if self.held:
-            self.held = False
-            self.stopTransmit(self)
 
     def onFrameRequested(self, frame: pj.MediaFrame) -> None:
         """Clock thread: hand over the next frame for the wire."""
@@ -145,7 +133,7 @@ class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
 
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:
         """Clock thread: post what was heard, beside what was sent, to the event loop."""
-        call = self._call
+        call, sent, self._sent = self._call, self._sent, _SILENCE
         if call is None:
             return
         heard = _SILENCE
@@ -154,6 +142,6 @@ class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
         if heard.size != FRAME:  # nothing has arrived
             heard = _SILENCE
         try:
-            self._loop.call_soon_threadsafe(call[1], heard, self._sent)
+            self._loop.call_soon_threadsafe(call[1], heard, sent)
         except RuntimeError:  # the loop was closed before the endpoint
             self._call = None

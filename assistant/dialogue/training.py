@@ -1,5 +1,6 @@
 """The trained dialogue model: made from rasa_project and the policy cards, kept in the cache."""
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -36,11 +37,15 @@ def model(progress: Progress = print) -> Path:
     path = _path(cards)
     if path.exists():
         return path
-    progress(f"training the dialogue model on {len(cards)} policy cards (about a minute)")
-    started = time.monotonic()
-    _assemble(cards)
-    _train(path, progress)
-    progress(f"dialogue model trained in {time.monotonic() - started:.0f} s: {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / "training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one training at a time: they share the build folder
+        if not path.exists():
+            progress(f"training the dialogue model on {len(cards)} policy cards, about a minute")
+            started = time.monotonic()
+            _assemble(cards)
+            _train(path, progress)
+            progress(f"dialogue model trained in {time.monotonic() - started:.0f} s: {path}")
     return path
 
 
@@ -130,7 +135,6 @@ def _train(path: Path, progress: Progress) -> None:
                 progress("  " + line.rsplit(" - ", 1)[1].strip())
     if process.returncode != 0:
         raise StartError(f"Rasa could not be trained: {last_line}; the whole log: {log}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     # In two steps: a model half copied must not be found by another process.
     unfinished = path.with_suffix(".part")
     shutil.copy(BUILD / "models" / "dialogue.tar.gz", unfinished)

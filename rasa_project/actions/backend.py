@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import uuid
 from typing import Any
 
 import aiohttp
@@ -31,9 +30,9 @@ async def check(service: str, slots: Answer, token: str) -> Answer:
     return await _post(f"/v1/services/{service}/check", {"slots": slots}, token)
 
 
-async def run(service: str, slots: Answer, token: str) -> Answer:
+async def run(service: str, slots: Answer, token: str, request_id: str) -> Answer:
     """Do it; `outcome` is done or refused, `spoken` what the caller hears."""
-    request = {"slots": slots, "confirmed": True, "request_id": uuid.uuid4().hex}
+    request = {"slots": slots, "confirmed": True, "request_id": request_id}
     return await _post(f"/v1/services/{service}/run", request, token)
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import re
+import uuid
+from collections.abc import Awaitable
 from typing import Any
 
 from rasa_sdk import Action, FormValidationAction, Tracker
@@ -46,7 +48,12 @@ class ActionChooseService(Action):
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         service = SERVICE_OF_INTENT[tracker.latest_message["intent"]["name"]]
         text = tracker.latest_message.get("text") or ""
-        chosen = {"service": service, "service_slots": slots_of(service, text)}
+        chosen = {
+            "service": service,
+            "service_slots": slots_of(service, text),
+            # Of the choice, not of the request: what is tried again is not done twice.
+            "request_id": uuid.uuid4().hex,
+        }
         if not tracker.active_loop.get("name"):
             chosen.update(FRESH)
         return [SlotSet(slot, value) for slot, value in chosen.items()]
@@ -64,28 +71,10 @@ class ActionServe(Action):
         if not tracker.get_slot("identified"):
             # Why was said when identity failed.
             return [SlotSet("blocked", None), *(SlotSet(slot, FRESH[slot]) for slot in FRESH)]
-        service = tracker.get_slot("service")
-        if service is None:
+        if tracker.get_slot("service") is None:
             dispatcher.utter_message(response="utter_ask_again")
             return []
-        try:
-            answer = await backend.check(
-                service, tracker.get_slot("service_slots"), tracker.get_slot("token")
-            )
-            if answer["outcome"] == "refused":
-                return refuse(dispatcher, answer)
-            if answer.get("confirm"):
-                return [
-                    SlotSet("confirm_text", answer["confirm"]),
-                    SlotSet("confirmed", None),
-                    FollowupAction("confirm_form"),
-                ]
-            return await complete(dispatcher, tracker)
-        except backend.Unauthorized:
-            return ask_identity_again(dispatcher)
-        except backend.BackendUnavailable as error:
-            logger.warning("service not run: %s", error)
-            return apologise(dispatcher, tracker)
+        return await attempt(begin(dispatcher, tracker), dispatcher, tracker)
 
 
 class ValidateConfirmForm(FormValidationAction):
@@ -132,20 +121,45 @@ class ActionComplete(Action):
         if not tracker.get_slot("confirmed"):
             dispatcher.utter_message(response="utter_not_confirmed")
             return []
-        try:
-            return await complete(dispatcher, tracker)
-        except backend.Unauthorized:
-            return ask_identity_again(dispatcher)
-        except backend.BackendUnavailable as error:
-            logger.warning("service not run: %s", error)
-            return apologise(dispatcher, tracker)
+        return await attempt(complete(dispatcher, tracker), dispatcher, tracker)
+
+
+async def attempt(
+    work: Awaitable[Events], dispatcher: CollectingDispatcher, tracker: Tracker
+) -> Events:
+    """Do what needs the backend; say what is the matter when it cannot be had."""
+    try:
+        return await work
+    except backend.Unauthorized:
+        return ask_identity_again(dispatcher)
+    except backend.BackendUnavailable as error:
+        logger.warning("service not run: %s", error)
+        return apologise(dispatcher, tracker)
+
+
+async def begin(dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
+    """Check the service, and go on to its confirmation or straight to its result."""
+    answer = await backend.check(
+        tracker.get_slot("service"), tracker.get_slot("service_slots"), tracker.get_slot("token")
+    )
+    if answer["outcome"] == "refused":
+        return refuse(dispatcher, answer)
+    if answer.get("confirm"):
+        return [
+            SlotSet("confirm_text", answer["confirm"]),
+            SlotSet("confirmed", None),
+            FollowupAction("confirm_form"),
+        ]
+    return await complete(dispatcher, tracker)
 
 
 async def complete(dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
     """Run the service and speak its result."""
-    service = tracker.get_slot("service")
     answer = await backend.run(
-        service, tracker.get_slot("service_slots"), tracker.get_slot("token")
+        tracker.get_slot("service"),
+        tracker.get_slot("service_slots"),
+        tracker.get_slot("token"),
+        tracker.get_slot("request_id"),
     )
     if answer["outcome"] == "refused":
         return refuse(dispatcher, answer)
