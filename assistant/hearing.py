@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from assistant.turns import (
     VoicePaused,
     VoiceResumed,
     VoiceStarted,
+    is_complete,
 )
 
 log = logging.getLogger(__name__)
@@ -64,10 +66,20 @@ class Utterance:
         else:
             self._frames.append(pcm)
 
-    def pause(self) -> None:
-        """The caller may have finished: decode ahead, so that the endpoint finds it done."""
-        if not self._streaming:
-            self._ahead = asyncio.create_task(self._decode())
+    def pause(self, on_words: Callable[[str], None]) -> None:
+        """The caller may have finished: decode ahead, so that the endpoint finds it done.
+
+        `on_words` gets the words so far, unless the caller has gone on by then.
+        """
+        if self._streaming:
+            return
+        ahead = self._ahead = asyncio.create_task(self._decode())
+
+        def decoded(task: asyncio.Task[Transcript]) -> None:
+            if self._ahead is ahead and not task.cancelled() and not task.exception():
+                on_words(task.result().text)
+
+        ahead.add_done_callback(decoded)
 
     def resume(self) -> None:
         """The caller goes on: what was decoded ahead is not the whole turn."""
@@ -182,7 +194,7 @@ class Hearing:
                 self._lookback.clear()
                 self.interrupted.set()
             case VoicePaused() if self._utterance:
-                self._utterance.pause()
+                self._utterance.pause(self._heard_so_far)
             case VoiceResumed() if self._utterance:
                 self._utterance.resume()
             case TurnEnded() as turn if self._utterance:
@@ -190,6 +202,9 @@ class Hearing:
                 self._recognising.add(task)
                 task.add_done_callback(self._recognising.discard)
                 self._utterance = None
+
+    def _heard_so_far(self, text: str) -> None:
+        self._turns.complete = self._turns.paused and is_complete(text, self._turns.expecting)
 
     async def _recognise(self, utterance: Utterance, turn: TurnEnded) -> None:
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ Nothing here reads a clock or touches audio, so every rule is tested in virtual 
 All times are milliseconds since the call was answered.
 """
 
+import re
 from dataclasses import dataclass
 
 from assistant.settings import Turns
@@ -70,7 +71,10 @@ class TurnDetector:
         self._voiced_ms = 0.0
         self._started_ms: float | None = None
         self._last_voice_ms = 0.0
-        self._paused = False
+        self.paused = False
+        """Whether the caller may have finished, and may yet go on."""
+        self.complete = False
+        """Told by the listener: what was said so far is all that was asked for."""
 
     @property
     def speaking(self) -> bool:
@@ -93,7 +97,7 @@ class TurnDetector:
             return None
         self._started_ms = self._now - self._voiced_ms
         self._last_voice_ms = self._now
-        self._paused = False
+        self.paused = self.complete = False
         return VoiceStarted(self._started_ms)
 
     def _listen_for_end(self, probability: float, started_ms: float) -> TurnEvent | None:
@@ -101,20 +105,20 @@ class TurnDetector:
             return self._end(started_ms, cut=True)
         if probability >= STAY_PROBABILITY:
             self._last_voice_ms = self._now
-            if self._paused:
-                self._paused = False
+            if self.paused:
+                self.paused = self.complete = False
                 return VoiceResumed()
             return None
         silence_ms = self._now - self._last_voice_ms
         if silence_ms >= self._silence_limit_ms():
             return self._end(started_ms, cut=False)
-        if silence_ms >= PAUSE_MS and not self._paused:
-            self._paused = True
+        if silence_ms >= PAUSE_MS and not self.paused:
+            self.paused = True
             return VoicePaused()
         return None
 
     def _silence_limit_ms(self) -> int:
-        if self.expecting in DIGIT_ANSWERS:
+        if self.expecting in DIGIT_ANSWERS and not self.complete:
             return self._rules.digits_silence_ms
         return self._rules.endpoint_silence_ms
 
@@ -124,8 +128,16 @@ class TurnDetector:
         return TurnEnded(started_ms, self._last_voice_ms, cut)
 
 
-KEYED_LENGTH: dict[Expecting, int] = {"id_number": 18, "pin": 6}
-"""A keyed number of known length is complete without #."""
+NUMBER_LENGTH: dict[Expecting, int] = {"id_number": 18, "pin": 6}
+"""A number of known length is complete without # and without a long silence."""
+
+SPOKEN_DIGIT = re.compile("[0-9〇零一幺二两三四五六七八九xX]")
+
+
+def is_complete(text: str, expecting: Expecting) -> bool:
+    """Whether a spoken number has all its digits, so that no further group is to be awaited."""
+    return len(SPOKEN_DIGIT.findall(text)) == NUMBER_LENGTH.get(expecting, 0) > 0
+
 
 LONGEST_KEYED = 32
 """More keys than any number has: a stuck key or a flood; the rest is dropped."""
@@ -152,7 +164,7 @@ class KeyCollector:
             return self._complete()
         if len(self._digits) < LONGEST_KEYED:
             self._digits += digit
-        if len(self._digits) == KEYED_LENGTH.get(self.expecting, 0):
+        if len(self._digits) == NUMBER_LENGTH.get(self.expecting, 0):
             return self._complete()
         # A single key answers a yes/no question or a choice at once.
         if self.expecting in ("yes_no", "choice"):

@@ -17,6 +17,7 @@ from assistant.turns import (
     VoicePaused,
     VoiceResumed,
     VoiceStarted,
+    is_complete,
 )
 
 CHUNK_MS = 32
@@ -81,6 +82,40 @@ def test_a_number_may_pause_between_its_groups(expecting: Expecting, ended: bool
     detector.expecting = expecting
     events = play(detector, (0.9, 960), (0.0, 1024))
     assert (TurnEnded in kinds(events)) == ended
+
+
+def test_a_number_that_is_all_there_is_not_waited_for() -> None:
+    detector = TurnDetector(Turns())
+    detector.expecting = "pin"
+    play(detector, (0.9, 960), (0.0, 320))
+    detector.complete = True
+    assert TurnEnded in kinds(play(detector, (0.0, 384)))
+
+
+def test_a_number_that_goes_on_is_waited_for_again() -> None:
+    detector = TurnDetector(Turns())
+    detector.expecting = "pin"
+    play(detector, (0.9, 960), (0.0, 320))
+    detector.complete = True
+    assert TurnEnded not in kinds(play(detector, (0.9, 320), (0.0, 1024)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expecting", "complete"),
+    [
+        ("四四零一零三一九六三零五一二九九七七", "id_number", True),
+        ("四三零幺二一 1966 零五二零九九七X", "id_number", True),
+        ("四四零一零三一九六三零五一二", "id_number", False),
+        ("密码是一三五七九零", "pin", True),
+        ("一三五七九", "pin", False),
+        ("一三五七九零", "free", False),
+        ("", "free", False),
+    ],
+)
+def test_a_number_is_complete_by_its_length(
+    text: str, expecting: Expecting, complete: bool
+) -> None:
+    assert is_complete(text, expecting) is complete
 
 
 def test_a_caller_who_never_stops_is_cut() -> None:

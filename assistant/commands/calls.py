@@ -45,17 +45,19 @@ async def _run(config: settings.Settings, args: argparse.Namespace) -> int:
     database = Database(config.backend.database)
     try:
         async with database.reading() as session:
-            if args.action == "list":
-                _print_list(await calls(session, args.limit), as_json=args.json)
-                return 0
-            call = await session.get(CallRecord, args.call_id)
-            if call is None:
-                print(f"hotline: no call {args.call_id}; see hotline calls list", file=sys.stderr)
-                return 1
-            _print_call(call, await turns(session, args.call_id), as_json=args.json)
-            return 0
+            listed = await calls(session, args.limit) if args.action == "list" else []
+            shown = None if args.action == "list" else await session.get(CallRecord, args.call_id)
+            spoken = await turns(session, shown.call_id) if shown else []
     finally:
         await database.close()
+    if args.action == "list":
+        _print_list(listed, as_json=args.json)
+    elif shown is None:
+        print(f"hotline: no call {args.call_id}; see hotline calls list", file=sys.stderr)
+        return 1
+    else:
+        _print_call(shown, spoken, as_json=args.json)
+    return 0
 
 
 def _print_list(found: "list[CallRecord]", *, as_json: bool) -> None:
