@@ -47,16 +47,22 @@ def sound(tmp_path: Path) -> Iterator[dict[str, str]]:
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        for _ in range(100):
-            if subprocess.run(["pactl", "info"], env=env, capture_output=True).returncode == 0:
-                break
-            time.sleep(0.1)
-        subprocess.run(["pactl", "set-default-source", "line.monitor"], env=env, check=True)
-        subprocess.run(["pactl", "set-default-sink", "speaker"], env=env, check=True)
+        _await(["pactl", "set-default-source", "line.monitor"], env)
+        _await(["pactl", "set-default-sink", "speaker"], env)
         yield env
     finally:
         server.terminate()
         server.wait(timeout=10)
+
+
+def _await(command: list[str], env: dict[str, str]) -> None:
+    """Run `command` until it succeeds: the server answers before its sinks are there."""
+    for _ in range(100):
+        result = subprocess.run(command, env=env, capture_output=True, text=True)
+        if result.returncode == 0:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{' '.join(command)}: {result.stderr}")
 
 
 class Captions:
