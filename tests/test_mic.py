@@ -30,7 +30,7 @@ def sound(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A sound server of our own; yields the environment that leads to it."""
     if not shutil.which("pulseaudio"):
         pytest.fail("pulseaudio is missing: apt install pulseaudio libportaudio2")
-    socket = tmp_path / "pulse"
+    socket = tmp_path / "sound"  # "pulse" is a folder that every client makes here
     env = os.environ | {
         "HOME": str(tmp_path),
         "XDG_RUNTIME_DIR": str(tmp_path),
