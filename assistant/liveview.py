@@ -43,6 +43,8 @@ class LiveView:
                 return clock + self._said("hotline", text, note)
             case {"event": "interrupted"}:
                 return clock + Text(f"      ✋ interrupted, heard: {event['heard']}", "yellow")
+            case {"event": "listening"}:
+                return clock + Text("      … listening", "dim")
             case {"event": "ended"}:
                 return clock + Text(f"☎  {event['outcome']}", "bold")
         return None
