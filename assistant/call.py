@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 
-from assistant.channels.channel import Channel, ChannelClosed
+from assistant.channels.channel import Channel, ChannelClosed, ChannelError
 from assistant.dialogue.dialogue import (
     CallStarted,
     Dialogue,
@@ -210,7 +210,7 @@ class Call:
     async def _transfer(self, target: str) -> bool:
         try:
             await self._channel.transfer(target)
-        except (NotImplementedError, ConnectionError, TimeoutError) as error:
+        except (NotImplementedError, ChannelError) as error:
             log.warning("call %s: transfer failed: %s", self.call_id, error)
             number = self._settings.call.human_number
             await self._speak(f"人工暂时转不过去。您也可以直接拨打{number}找人工。")

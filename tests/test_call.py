@@ -15,7 +15,7 @@ import soundfile
 
 from assistant import call as call_module
 from assistant.call import Call, Outcome
-from assistant.channels.channel import Audio, ChannelClosed, Key, Pcm
+from assistant.channels.channel import Audio, ChannelClosed, ChannelError, Key, Pcm
 from assistant.dialogue.dialogue import (
     CallStarted,
     HangUp,
@@ -54,6 +54,7 @@ class Wire:
 
     says: dict[float, Pcm | str] = field(default_factory=dict)
     hangs_up_at: float = 1e9
+    transfer_error: Exception = field(default_factory=lambda: NotImplementedError("no desk here"))
     kind = "sip"
     caller = "13800001234"
     rate = RATE
@@ -102,7 +103,7 @@ class Wire:
 
     async def transfer(self, target: str) -> None:
         self.targets.append(target)
-        raise NotImplementedError("no desk here")
+        raise self.transfer_error
 
     async def hangup(self) -> None:
         self.gone = True
@@ -325,11 +326,14 @@ def test_a_slow_answer_is_announced() -> None:
     assert spoken(events) == [call_module.FILLER, "再见。"]
 
 
-def test_a_failed_transfer_tells_the_number() -> None:
+@pytest.mark.parametrize(
+    "error", [NotImplementedError("no desk here"), ChannelError("the desk did not answer")]
+)
+def test_a_failed_transfer_tells_the_number(error: Exception) -> None:
     dialogue = Script(
         {CallStarted(): [Reply("帮您转人工。", Transfer("sip:desk@pbx"))], "好": GOODBYE}
     )
-    wire = Wire({9.0: speech(1.0)})
+    wire = Wire({9.0: speech(1.0)}, transfer_error=error)
     outcome, events = hold(wire, dialogue)
     assert wire.targets == ["sip:desk@pbx"]
     assert any("12333" in text for text in spoken(events))

@@ -61,7 +61,10 @@ class Channel(Protocol):
         ...
 
     async def transfer(self, target: str) -> None:
-        """Hand the caller to `target`. Raises NotImplementedError where the channel cannot."""
+        """Hand the caller to `target`.
+
+        Raises NotImplementedError where the channel cannot, ChannelError where it failed.
+        """
         ...
 
     async def hangup(self) -> None:
