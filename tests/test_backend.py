@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -330,8 +331,26 @@ async def test_the_document_and_the_index_tell_of_every_route(api: Api) -> None:
         "/v1/services",
         "/v1/services/{id}/check",
         "/v1/services/{id}/run",
+        "/v1/calculators/{id}",
         "/health",
     }
+
+
+async def test_a_calculator_over_http(api: Api) -> None:
+    async def post(name: str, body: object) -> tuple[int, dict[str, Any]]:
+        answer = await api.client.post(f"/v1/calculators/{name}", json=body)
+        return answer.status, await answer.json()
+
+    status, asked = await post("unemployment", {"inputs": {}})
+    assert (status, asked["outcome"], asked["input"]) == (200, "ask", "months")
+    status, done = await post("unemployment", {"inputs": {"months": "100", "carried": "4"}})
+    assert (status, done["outcome"], done["values"]["longest"]) == (200, "done", 22)
+    status, unfit = await post("unemployment", {"inputs": {"months": "9999"}})
+    assert (status, unfit["outcome"], unfit["input"]) == (200, "unfit", "months")
+    assert (await post("lottery", {}))[0] == 404
+    assert (await post("unemployment", {"inputs": {"colour": "red"}}))[0] == 422
+    assert (await post("unemployment", {"inputs": {"months": "1" * 99}}))[0] == 422
+    assert (await post("unemployment", ["months"]))[0] == 422
 
 
 async def test_no_personal_data_reaches_the_log(

@@ -10,9 +10,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import update
 
 from assistant.backend.access_tables import PinFailures
+from assistant.backend.calculators import Calculators
 from assistant.backend.clock import Clock
 from assistant.backend.contract import (
     ApiError,
+    CalculateRequest,
     CheckRequest,
     Health,
     IdentityRequest,
@@ -42,9 +44,10 @@ _SUMMARIES = TypeAdapter(list[ServiceSummary])
 
 
 def make_app(database: Database, items: dict[str, Item], clock: Clock) -> web.Application:
-    """The application; it neither opens nor closes the database."""
+    """The application; it neither opens nor closes the database. Raises ConfigError."""
     identities = Identities(database, clock)
-    api = _Api(database, identities, Services(items, database, identities, clock))
+    services = Services(items, database, identities, clock)
+    api = _Api(database, identities, services, Calculators(), clock)
     app = web.Application(middlewares=[_problems], client_max_size=LARGEST_BODY)
     app.add_routes(
         [
@@ -55,6 +58,7 @@ def make_app(database: Database, items: dict[str, Item], clock: Clock) -> web.Ap
             web.get("/v1/services", api.services),
             web.post("/v1/services/{id}/check", api.check),
             web.post("/v1/services/{id}/run", api.run),
+            web.post("/v1/calculators/{id}", api.calculate),
         ]
     )
     return app
@@ -63,10 +67,19 @@ def make_app(database: Database, items: dict[str, Item], clock: Clock) -> web.Ap
 class _Api:
     """One method a route."""
 
-    def __init__(self, database: Database, identities: Identities, services: Services) -> None:
+    def __init__(
+        self,
+        database: Database,
+        identities: Identities,
+        services: Services,
+        calculators: Calculators,
+        clock: Clock,
+    ) -> None:
         self._database = database
         self._identities = identities
         self._services = services
+        self._calculators = calculators
+        self._clock = clock
         self._document = document()
 
     async def index(self, request: web.Request) -> web.Response:
@@ -124,6 +137,13 @@ class _Api:
             request_id=body.request_id,
         )
         return _answer(answer)
+
+    async def calculate(self, request: web.Request) -> web.Response:
+        """One step of a calculator."""
+        body = await _body(request, CalculateRequest)
+        today = self._clock.today()
+        name = request.match_info["id"]
+        return _answer(self._calculators.calculate(name, body.inputs, body.province, today))
 
 
 @web.middleware

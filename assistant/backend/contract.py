@@ -104,6 +104,41 @@ class Done(_Model):
     case_no: str | None
 
 
+class CalculateRequest(_Model):
+    """What is known so far, by the names of the calculator's inputs."""
+
+    inputs: dict[str, Annotated[str, Field(max_length=32)]] = {}
+    province: str | None = None
+    """As in configs/parameters.yaml; its own numbers are used where it has them."""
+
+
+class Ask(_Model):
+    """One more value is needed; `spoken` asks for it."""
+
+    outcome: Literal["ask"] = "ask"
+    input: str
+    spoken: str
+
+
+class Unfit(_Model):
+    """A value cannot be true; `spoken` says so and asks again."""
+
+    outcome: Literal["unfit"] = "unfit"
+    input: str
+    spoken: str
+
+
+class Calculated(_Model):
+    """The result: `spoken` names it with the inputs it was made from."""
+
+    outcome: Literal["done"] = "done"
+    reply: str
+    """Which of the calculator's replies it is."""
+    spoken: str
+    basis: str
+    values: dict[str, str | int | None]
+
+
 class Health(_Model):
     """Whether the service can do its work."""
 

@@ -8,16 +8,18 @@ from pydantic.json_schema import models_json_schema
 from assistant import __version__
 from assistant.backend import contract as c
 
-REQUESTS: list[type[BaseModel]] = [c.IdentityRequest, c.CheckRequest, c.RunRequest]
+REQUESTS: list[type[BaseModel]] = [
+    *(c.IdentityRequest, c.CheckRequest, c.RunRequest, c.CalculateRequest),
+]
 ANSWERS: list[type[BaseModel]] = [
     *(c.Verified, c.Wrong, c.Locked, c.ServiceSummary, c.Allowed, c.Refused, c.Done),
-    *(c.Health, c.Problem),
+    *(c.Ask, c.Unfit, c.Calculated, c.Health, c.Problem),
 ]
 
 PROBLEMS = {
     400: "The body is not JSON.",
     401: "No token, or one that is unknown or has expired.",
-    404: "No such service item.",
+    404: "No such service item or calculator.",
     409: "Not confirmed, or the request_id was used for other business.",
     413: "The body is too large.",
     422: "A field is wrong; `field` names it.",
@@ -74,6 +76,15 @@ def document() -> dict[str, Any]:
                     on_item=True,
                 )
             },
+            "/v1/calculators/{id}": {
+                "post": _operation(
+                    "The next question, or the result",
+                    _one_of(c.Ask, c.Unfit, c.Calculated),
+                    (400, 404, 413, 422),
+                    body=c.CalculateRequest,
+                    with_id=True,
+                )
+            },
             "/health": {"get": _health()},
         },
         "components": {
@@ -90,6 +101,7 @@ def _operation(
     *,
     body: type[BaseModel] | None = None,
     on_item: bool = False,
+    with_id: bool = False,
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": summary,
@@ -101,9 +113,10 @@ def _operation(
     if body:
         content = {"application/json": {"schema": _ref(body)}}
         operation["requestBody"] = {"required": True, "content": content}
-    if on_item:
+    if on_item or with_id:
         item = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
         operation["parameters"] = [item]
+    if on_item:
         operation["security"] = [{"identity": []}]
     return operation
 
