@@ -12,7 +12,7 @@ from assistant.supervision import StartError
 COMMANDS = (
     "setup", "serve", "demo", "console", "mic",
     "say", "transcribe", "calls", "bench",
-    "models", "train", "doctor",
+    "policies", "models", "train", "doctor",
     "backend", "answer",
 )  # fmt: skip
 """Modules of assistant.commands, in the order of a newcomer's first hour."""

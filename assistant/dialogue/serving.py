@@ -25,15 +25,15 @@ class Command(NamedTuple):
     cwd: Path
 
 
-def actions_command(settings: Settings) -> Command:
-    """The action server; healthy when `actions_health` answers."""
+def actions_command(settings: Settings, cards: Path) -> Command:
+    """The action server, with the file of the cards; healthy when `actions_health` answers."""
     argv = [
         str(RASA_BIN / "python"), "-m", "rasa_sdk",
         "--actions", "actions",
         "--port", str(settings.dialogue.actions_port),
         "--quiet",  # warnings only
     ]  # fmt: skip
-    return Command(argv, rasa_environment() | _actions_environment(settings), RASA_PROJECT)
+    return Command(argv, rasa_environment() | _actions_environment(settings, cards), RASA_PROJECT)
 
 
 def actions_health(settings: Settings) -> str:
@@ -79,11 +79,13 @@ def rasa_environment() -> dict[str, str]:
     }
 
 
-def _actions_environment(settings: Settings) -> dict[str, str]:
+def _actions_environment(settings: Settings, cards: Path) -> dict[str, str]:
     return {
         # rasa_sdk listens on every address unless told otherwise.
         "SANIC_HOST": "127.0.0.1",
         "HOTLINE_BACKEND_URL": settings.backend_url,
+        "HOTLINE_RASA_URL": settings.rasa_url,
+        "HOTLINE_CARDS": str(cards),
         "HOTLINE_HUMAN_NUMBER": settings.call.human_number,
         "HOTLINE_HUMAN_TARGET": settings.call.human_target,
     }

@@ -2,6 +2,8 @@
 
 import fcntl
 import hashlib
+import json
+import os
 import shutil
 import subprocess
 import time
@@ -11,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from assistant.dialogue import policies, resilient
+from assistant.dialogue import digressions, policies, resilient
 from assistant.dialogue.serving import RASA_BIN, RASA_PROJECT, rasa_environment
 from assistant.model_sources import Progress
 from assistant.models import cache
@@ -21,7 +23,9 @@ from assistant.supervision import StartError
 BUILD = project_path("var/dialogue")
 """Where the training data is put together; may be deleted at any time."""
 
-_SOURCES = ("config.yml", "domain", "data", "components", "requirements.lock")
+_SOURCES = (
+    "config.yml", "domain", "data", "components", "requirements.lock", "actions/digressions.yml",
+)  # fmt: skip
 """What the model is made of, in rasa_project, besides the policy cards."""
 
 _TOPIC = "utter_topic_"
@@ -41,7 +45,7 @@ def model(progress: Progress = print) -> Path:
     with (path.parent / "training.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one training at a time: they share the build folder
         if not path.exists():
-            progress(f"training the dialogue model on {len(cards)} policy cards, about a minute")
+            progress(f"training the dialogue model on {len(cards)} policy cards, some minutes")
             started = time.monotonic()
             _assemble(cards)
             _train(path, progress)
@@ -57,12 +61,26 @@ def trained_model() -> Path:
     return path
 
 
+def spoken_file() -> Path:
+    """The file with what is said of the cards; made where it is not there yet.
+
+    Apart from the model: a changed answer needs no training.
+    """
+    text = json.dumps(policies.spoken(policies.load()), ensure_ascii=False, default=str)
+    path = cache() / "dialogue" / f"cards-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    return path
+
+
 def responses(settings: Settings) -> list[str]:
-    """All that the dialogue says; variables stand in {braces}."""
-    found = _responses() | policies.training_data(policies.load())["responses"]
+    """All that the dialogue says besides the cards; variables stand in {braces}."""
     texts = [
         variation["text"]
-        for name, variations in found.items()
+        for name, variations in _responses().items()
         if not name.startswith(_TOPIC)
         for variation in variations
     ]
@@ -101,12 +119,14 @@ def _assemble(cards: list[policies.Card]) -> None:
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
     shutil.copy(RASA_PROJECT / "config.yml", BUILD)
-    data = policies.training_data(cards)
-    for folder, keys in {"domain": ("intents", "responses"), "data": ("nlu", "rules")}.items():
+    for folder in ("domain", "data"):
         shutil.copytree(RASA_PROJECT / folder, BUILD / folder)
-        part = {key: data[key] for key in ("version", *keys)}
-        text = yaml.safe_dump(part, allow_unicode=True, sort_keys=False)
-        (BUILD / folder / "policies.yml").write_text(text, encoding="utf-8")
+    for name, data in {
+        "policies.yml": policies.training_data(cards),
+        "digressions.yml": digressions.rules(),
+    }.items():
+        text = yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
+        (BUILD / "data" / name).write_text(text, encoding="utf-8")
 
 
 def _train(path: Path, progress: Progress) -> None:
