@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from assistant import settings as configuration
-from assistant.dialogue import serving
+from assistant.dialogue import serving, training
 from assistant.ports import free_ports
 from assistant.settings import Settings
 
@@ -66,7 +66,7 @@ async def _backend() -> AsyncIterator[str]:
 async def _actions(backend_url: str) -> AsyncIterator[Settings]:
     """A running action server that asks the backend at this address."""
     settings = configuration.load(overrides=[*free_ports(), f'backend.url="{backend_url}"'])
-    command = serving.actions_command(settings)
+    command = serving.actions_command(settings, training.spoken_file())
     process = await asyncio.create_subprocess_exec(
         *command.argv, cwd=command.cwd, env=command.env, stderr=asyncio.subprocess.DEVNULL
     )

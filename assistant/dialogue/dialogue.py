@@ -74,6 +74,8 @@ class Response:
     confidence: float = 0.0
     said: str = ""
     """The hypothesis that was understood; it need not be the recogniser's first."""
+    cards: list[str] = field(default_factory=list)
+    """Ids of the policy cards that were answered."""
 
 
 class Dialogue(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, assert_never, get_args
 
@@ -24,9 +25,16 @@ from assistant.dialogue.dialogue import (
 from assistant.dialogue.hypotheses import Hypothesis, candidates, choose
 from assistant.settings import Settings
 from assistant.speech.recognizer import Alternative, Expecting, Transcript
+from assistant.speech.repair import mend
 
 MOST_KEYS = 32
 """More keys than this in one turn are a stuck key or a flood; no number is that long."""
+
+LONGEST_REPAIRED = 60
+"""Characters; the repair takes a millisecond for each, and long texts are understood anyway."""
+
+REPAIRED_WEIGHT = 0.8
+"""A repaired text must be understood somewhat better than what was heard."""
 
 _SILENCE = ("no_input", "no_input_again", "no_input_last")
 
@@ -34,7 +42,9 @@ _SILENCE = ("no_input", "no_input_again", "no_input_last")
 class RasaDialogue:
     """A Dialogue that asks Rasa; use it with `async with`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, repair: Callable[[str], str] = mend) -> None:
+        """`repair` puts the homophones of a text right; it runs in a thread."""
+        self._repair = repair
         self._url = settings.rasa_url
         self._timeout_s = settings.dialogue.timeout_s
         self._awaited: dict[str, Expecting] = {}
@@ -73,6 +83,7 @@ class RasaDialogue:
             meant.intent,
             meant.understood,
             "" if meant.text.startswith("/") else meant.text,
+            [card for message in messages for card in message.get("custom", {}).get("cards", [])],
         )
 
     async def forget(self, call_id: str) -> None:
@@ -97,16 +108,28 @@ class RasaDialogue:
                 heard = candidates(said)
                 if not heard:
                     return _command(_SILENCE[0])
+                if expecting == "free":
+                    heard = await self._with_repaired(heard)
                 parsed = await asyncio.gather(*[self._parse(each) for each in heard])
                 return choose(parsed, expecting)
             case _:
                 assert_never(said)
 
+    async def _with_repaired(self, heard: list[Alternative]) -> list[Alternative]:
+        """One more hypothesis: the best one with its homophones put right."""
+        best = heard[0]
+        if len(best.text) > LONGEST_REPAIRED:
+            return heard
+        text = await asyncio.to_thread(self._repair, best.text)
+        if any(each.text == text for each in heard):
+            return heard
+        return [*heard, Alternative(text, best.confidence * REPAIRED_WEIGHT)]
+
     async def _parse(self, heard: Alternative) -> Hypothesis:
         parsed = await self._request("POST", "/model/parse", {"text": heard.text})
-        intent = parsed["intent"]
+        confidence = parsed["intent"]["confidence"]
         return Hypothesis(
-            heard.text, heard.confidence, intent["name"], intent["confidence"], parsed["digits"]
+            heard.text, heard.confidence, parsed["meaning"], confidence, parsed["digits"]
         )
 
     async def _request(self, method: str, path: str, body: object) -> Any:

@@ -36,6 +36,11 @@ async def run(service: str, slots: Answer, token: str, request_id: str) -> Answe
     return await _post(f"/v1/services/{service}/run", request, token)
 
 
+async def calculate(name: str, inputs: dict[str, str], province: str | None) -> Answer:
+    """One step of a calculator; `outcome` is ask, unfit or done."""
+    return await _post(f"/v1/calculators/{name}", {"inputs": inputs, "province": province})
+
+
 async def _post(path: str, body: Answer, token: str | None = None) -> Answer:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)

@@ -8,6 +8,9 @@ from rasa_sdk.events import ActionExecuted, UserUttered
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.types import DomainDict
 
+from actions.cards import cards
+from actions.understanding import meant
+
 Events = list[dict[str, Any]]
 
 CERTAIN_ENOUGH_TO_HANG_UP = 0.7
@@ -42,11 +45,7 @@ def suggestions(tracker: Tracker) -> list[str]:
 
 def as_if_said(intent: str) -> Events:
     """Go on as if the caller had expressed this intent."""
-    meant = {"name": intent, "confidence": 1.0}
-    return [
-        ActionExecuted("action_listen"),
-        UserUttered("", {"text": "", "intent": meant, "entities": [], "intent_ranking": [meant]}),
-    ]
+    return [ActionExecuted("action_listen"), UserUttered("", meant(intent))]
 
 
 class ActionRepeat(Action):
@@ -114,51 +113,107 @@ class ActionKeyed(Action):
 
 
 class ActionAskBack(Action):
-    """Not understood: two guesses, then an example, then a person."""
+    """The dialogue does not know what to do next: two guesses, an example, a person."""
 
     def name(self) -> str:
         return "action_ask_back"
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        misses = misses_in_a_row(tracker)
-        guesses = likeliest_topics(tracker, domain)
-        if misses >= 3:
-            dispatcher.utter_message(response="utter_offer_human")
-        elif misses == 2 or len(guesses) < 2:
-            dispatcher.utter_message(response="utter_ask_back_again")
-        else:
-            first, second = guesses[:2]
-            dispatcher.utter_message(
-                response="utter_ask_back",
-                first=topic(first, domain),
-                second=topic(second, domain),
-                first_intent=first,
-                second_intent=second,
-            )
+        ranking = tracker.latest_message.get("intent_ranking") or []
+        ask_back(dispatcher, tracker, domain, [each["name"] for each in ranking])
         return []
 
 
+def ask_back(
+    dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict, guesses: list[str]
+) -> None:
+    """Not understood: which of two is meant, then an example, then a person."""
+    misses = misses_in_a_row(tracker)
+    named = [guess for guess in guesses if topic(guess, domain)]
+    if misses >= 3:
+        dispatcher.utter_message(response="utter_offer_human")
+    elif misses == 2 or len(named) < 2:
+        dispatcher.utter_message(response="utter_ask_back_again")
+    else:
+        ask_which(dispatcher, domain, *named[:2], response="utter_ask_back")
+
+
+def ask_which(
+    dispatcher: CollectingDispatcher,
+    domain: DomainDict,
+    first: str,
+    second: str,
+    response: str = "utter_which",
+) -> None:
+    """Which of two meanings is it?"""
+    dispatcher.utter_message(
+        response=response,
+        first=topic(first, domain),
+        second=topic(second, domain),
+        first_intent=first,
+        second_intent=second,
+    )
+
+
+class ActionAsSaid(Action):
+    """Takes the caller's last words once more, now that the form is over."""
+
+    def name(self) -> str:
+        return "action_as_said"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        return [ActionExecuted("action_listen"), UserUttered("", dict(tracker.latest_message))]
+
+
+class ActionCalm(Action):
+    """Abuse is met once politely, then with the human desk."""
+
+    def name(self) -> str:
+        return "action_calm"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        times = sum(
+            event["event"] == "user" and event["parse_data"]["intent"]["name"] == "abuse"
+            for event in tracker.events
+        )
+        if tracker.active_loop.get("name"):
+            dispatcher.utter_message(response="utter_calm_in_form")
+            return []
+        if times > 1:
+            dispatcher.utter_message(response="utter_calm_human")
+            return as_if_said("human")
+        dispatcher.utter_message(response="utter_calm")
+        return []
+
+
+_ASKS_AGAIN = ("utter_ask_back_again", "utter_offer_human")
+
+
 def misses_in_a_row(tracker: Tracker) -> int:
-    """How many turns, up to this one, were not understood."""
-    count = 0
+    """How many turns, this one included, were not understood or had to be asked back."""
+    count = 1
+    asked = False
+    current = True
     for event in reversed(tracker.events):
-        if event["event"] == "user":
-            if event["parse_data"]["intent"]["name"] != "nlu_fallback":
-                break
-            count += 1
+        if event["event"] == "bot":
+            custom = (event.get("data") or {}).get("custom") or {}
+            response = (event.get("metadata") or {}).get("utter_action")
+            asked = asked or custom.get("expect") == "choice" or response in _ASKS_AGAIN
+        elif event["event"] == "user":
+            if not current:
+                if event["parse_data"]["intent"]["name"] != "nlu_fallback" and not asked:
+                    break
+                count += 1
+            current, asked = False, False
     return count
 
 
-def topic(intent: str, domain: DomainDict) -> str:
-    """How the hotline names what an intent is about; empty for those it does not offer."""
-    responses = domain["responses"].get(f"utter_topic_{intent}")
+def topic(meaning: str, domain: DomainDict) -> str:
+    """How the hotline names a meaning; empty for those it does not offer."""
+    if card := cards().get(meaning):
+        return card.title
+    responses = domain["responses"].get(f"utter_topic_{meaning}")
     return responses[0]["text"] if responses else ""
-
-
-def likeliest_topics(tracker: Tracker, domain: DomainDict) -> list[str]:
-    """The intents that the caller most probably meant, best first."""
-    ranking = tracker.latest_message.get("intent_ranking") or []
-    return [guess["name"] for guess in ranking if topic(guess["name"], domain)]
 
 
 class ActionHuman(Action):

@@ -1,8 +1,10 @@
 """Who is calling: 18-digit ID number, then 6-digit PIN, spoken or keyed."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
+import yaml
 from rasa_sdk import Action, FormValidationAction, Tracker
 from rasa_sdk.events import SlotSet
 from rasa_sdk.executor import CollectingDispatcher
@@ -14,34 +16,26 @@ from actions.digits import hear, id_number_is_valid, is_number
 
 logger = logging.getLogger(__name__)
 
+SERVICE_OF_INTENT = {
+    "ask_account_balance": "q_pension_account",
+    "ask_contributions": "q_contribution_detail",
+    "ask_pension_payments": "q_pension_payment",
+    "ask_case_status": "q_case_progress",
+    "report_lost_card": "card_lost",
+}
+
 ID_LENGTH = 18
 PIN_LENGTH = 6
 
 VOICE_FAILURES_BEFORE_KEYS = 2
 KEY_FAILURES_BEFORE_PERSON = 2
 
+DIGRESSIONS = yaml.safe_load((Path(__file__).parent / "digressions.yml").read_text("utf-8"))
+
 ANSWERED_BY_RULES = frozenset(
-    [
-        "greet",
-        "capabilities",
-        "thanks",
-        "slower",
-        "faster",
-        "no_input",
-        "no_input_again",
-        "no_input_last",
-        "goodbye",
-        "human",
-        "cancel",
-        "no_more",
-        "ask_account_balance",
-        "ask_contributions",
-        "ask_pension_payments",
-        "ask_case_status",
-        "report_lost_card",
-    ]
+    [*DIGRESSIONS["stay"], *DIGRESSIONS["leave"], *SERVICE_OF_INTENT, "no_more"]
 )
-"""Intents for which data/rules says what happens inside a form, besides all policy questions."""
+"""Intents for which the rules say what happens inside a form."""
 
 Slots = dict[str, Any]
 Events = list[dict[str, Any]]
@@ -53,7 +47,7 @@ FRESH: Slots = {"heard": None, "next_prompt": None, "voice_failures": 0, "key_fa
 def is_digression(tracker: Tracker) -> bool:
     """Whether the caller has said something else than an answer to the form's question."""
     intent = tracker.latest_message["intent"]["name"] or ""
-    return intent.startswith("policy_") or intent in ANSWERED_BY_RULES
+    return intent in ANSWERED_BY_RULES
 
 
 def keyed_digits(tracker: Tracker) -> str | None:

@@ -13,17 +13,9 @@ from rasa_sdk.types import DomainDict
 
 from actions import backend
 from actions.apology import apologise
-from actions.identity import FRESH, is_digression
+from actions.identity import FRESH, SERVICE_OF_INTENT, is_digression
 
 logger = logging.getLogger(__name__)
-
-SERVICE_OF_INTENT = {
-    "ask_account_balance": "q_pension_account",
-    "ask_contributions": "q_contribution_detail",
-    "ask_pension_payments": "q_pension_payment",
-    "ask_case_status": "q_case_progress",
-    "report_lost_card": "card_lost",
-}
 
 Events = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from rasa.engine.graph import ExecutionContext, GraphComponent
 from rasa.engine.recipes.default_recipe import DefaultV1Recipe
 from rasa.engine.storage.resource import Resource
 from rasa.engine.storage.storage import ModelStorage
-from rasa.shared.nlu.constants import INTENT, TEXT
+from rasa.shared.nlu.constants import INTENT, INTENT_RESPONSE_KEY, TEXT
 from rasa.shared.nlu.training_data.message import Message
 from rasa.shared.nlu.training_data.training_data import TrainingData
 
@@ -19,6 +19,14 @@ MISHEARD = 0.4
 
 COMMON = 6
 """A recogniser writes one of the most frequent characters of a sound."""
+
+
+_MISHEARD_MARK = "misheard"
+
+
+def is_misheard(example: Message) -> bool:
+    """Whether an example is a copy made by MisheardExamples."""
+    return bool(example.get(_MISHEARD_MARK))
 
 
 class Homophones:
@@ -75,7 +83,14 @@ class MisheardExamples(GraphComponent):
         """Add the misheard copies."""
         homophones = Homophones()
         misheard = [
-            Message({TEXT: homophones.mishear(example.get(TEXT)), INTENT: example.get(INTENT)})
+            Message(
+                {
+                    TEXT: homophones.mishear(example.get(TEXT)),
+                    INTENT: example.get(INTENT),
+                    INTENT_RESPONSE_KEY: example.get(INTENT_RESPONSE_KEY),
+                    _MISHEARD_MARK: True,
+                }
+            )
             for example in training_data.intent_examples
             if example.get(TEXT)
             for _ in range(self._copies)
