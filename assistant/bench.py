@@ -1,8 +1,6 @@
 """How long a caller waits: real calls over SIP on loopback, timed on the caller's side."""
 
-import asyncio
 import itertools
-import json
 import statistics
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from assistant import settings as configuration
 from assistant.dialogue import training
 from assistant.ports import free_ports
 from assistant.running import tell_state
+from assistant.scripted_call import place_call
 from assistant.settings import project_path
 from assistant.supervisor import Supervisor
 
@@ -73,6 +72,7 @@ async def latency(config: Path, overrides: Sequence[str], turns: int) -> dict[st
         apart = [
             *overrides,
             "sip.bind=127.0.0.1",
+            "speech.render_when_idle=false",
             f'recording.folder="{folder}"',
             f'backend.database="sqlite+aiosqlite:///{folder}/hotline.db"',
         ]
@@ -102,26 +102,19 @@ async def _measure(config: Path, overrides: Sequence[str], turns: int) -> Distri
 
 async def _ask(uri: str, question: Path) -> float | None:
     """One call: hear the greeting, ask, hang up when the answer begins; its latency in ms."""
+    lines: list[dict[str, object]] = [
+        {"say": str(question)},
+        {"wait_ms": 1, "interrupt_ms": HANG_UP_MS},
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        lines, report = Path(folder) / "lines.json", Path(folder) / "report.json"
-        script = [{"say": str(question)}, {"wait_ms": 1, "interrupt_ms": HANG_UP_MS}]
-        lines.write_text(json.dumps(script), encoding="utf-8")
-        caller = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "assistant.channels.sip_caller", uri,
-            "--lines", str(lines), "--report", str(report), "--quiet-ms", str(QUIET_MS),
-            stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
         try:
-            await asyncio.wait_for(caller.wait(), CALL_LIMIT_S)
+            found = await place_call(
+                uri, lines, Path(folder), CALL_LIMIT_S, "--quiet-ms", str(QUIET_MS)
+            )
         except TimeoutError:
             _tell("a call took too long and was ended")
-        finally:
-            if caller.returncode is None:
-                caller.kill()
-                await caller.wait()
-        if not report.exists():
             return None
-        turns: list[dict[str, float | None]] = json.loads(report.read_text("utf-8"))["turns"]
+    turns: list[dict[str, float | None]] = found["turns"] if found else []
     return turns[0]["latency_ms"] if turns else None
 
 

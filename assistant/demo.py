@@ -2,9 +2,7 @@
 
 import asyncio
 import csv
-import json
 import shutil
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from assistant.journal import Event
 from assistant.liveview import LiveView
 from assistant.ports import free_ports
 from assistant.running import tell_state
+from assistant.scripted_call import place_call
 from assistant.settings import project_path
 from assistant.supervision import StartError
 from assistant.supervisor import Supervisor
@@ -39,7 +38,12 @@ class Demo:
 
     def __init__(self, config: Path, overrides: Sequence[str], out: Path) -> None:
         self._config = config
-        self._overrides = [*overrides, *free_ports(), "sip.bind=127.0.0.1"]
+        self._overrides = [
+            *overrides,
+            *free_ports(),
+            "sip.bind=127.0.0.1",
+            "speech.render_when_idle=false",
+        ]
         self._settings = configuration.load(config, list(self._overrides))
         self._out = out
         with LINES.open(encoding="utf-8", newline="") as file:
@@ -72,30 +76,16 @@ class Demo:
             self._ended.set()
 
     async def _call(self, uri: str) -> dict[str, Any]:
-        script = self._out / "lines.json"
         lines = [
             {"say": str(LINES.parent / line["file"]), "text": line["text"]} for line in self._lines
         ]
-        script.write_text(json.dumps(lines), encoding="utf-8")
-        report = self._out / "caller.json"
-        report.unlink(missing_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "assistant.channels.sip_caller", uri,
-            "--lines", str(script), "--record", str(self._out / "caller.wav"),
-            "--report", str(report), "--wait-for-bye",
-            stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        options = ("--record", str(self._out / "caller.wav"), "--wait-for-bye")
         try:
-            await asyncio.wait_for(process.wait(), CALL_LIMIT_S)
+            found = await place_call(uri, lines, self._out, CALL_LIMIT_S, *options)
         except TimeoutError:
             return {"error": f"the call took longer than {CALL_LIMIT_S} s"}
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if not report.exists():
-            raise StartError(f"the demo's caller ended with code {process.returncode}")
-        found: dict[str, Any] = json.loads(report.read_text("utf-8"))
+        if found is None:
+            raise StartError("the demo's caller ended without a report")
         return found
 
     def _report(self, caller: dict[str, Any]) -> dict[str, Any]:

@@ -13,15 +13,18 @@ from assistant.channels.channel import Channel
 from assistant.dialogue.dialogue import CallStarted, Dialogue
 from assistant.dialogue.rasa import RasaDialogue
 from assistant.dialogue.resilient import ResilientDialogue
+from assistant.dialogue.rewriting import with_language_model
 from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
 from assistant.playback import Playback
 from assistant.recording import Recording
 from assistant.records import CallRecords
 from assistant.settings import Settings, project_path
+from assistant.setup import card_sentences
 from assistant.speech import recognizers, synthesizers
+from assistant.speech.prompts import PromptCache
 from assistant.speech.recognizer import Recognizer, Transcript
-from assistant.speech.synthesizer import Synthesizer
+from assistant.speech.synthesizer import SynthesisError, Synthesizer
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,8 @@ class Reception:
         # One decode at a time fills the cores; the second worker keeps a slow one from blocking.
         self._workers = ThreadPoolExecutor(2, thread_name_prefix="recognition")
         self._calls: dict[Call, asyncio.Task[Outcome]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def take(self, channel: Channel) -> Outcome:
         """Serve one caller from greeting to goodbye; returns how the call ended."""
@@ -78,10 +83,13 @@ class Reception:
         )
         task = asyncio.create_task(call.run())
         self._calls[call] = task
+        self._idle.clear()
         try:
             return await task
         finally:
             del self._calls[call]
+            if not self._calls:
+                self._idle.set()
             if recording:
                 await asyncio.to_thread(recording.close)
             await self._dialogue.forget(call_id)
@@ -94,6 +102,19 @@ class Reception:
         for said in (CallStarted(), Transcript("养老金")):
             await self._dialogue.respond(call_id, said)
         await self._dialogue.forget(call_id)
+
+    async def render_when_idle(
+        self, cache: PromptCache, sentences: Sequence[str], speed: float
+    ) -> None:
+        """Render `sentences` one by one, only while nobody calls. Never raises."""
+        rendered = 0
+        for sentence in sentences:
+            await self._idle.wait()
+            try:
+                rendered += await cache.render([sentence], speed=speed)
+            except SynthesisError as error:
+                log.warning("a policy answer cannot be rendered ahead: %s", error)
+        log.info("all policy answers are rendered, %d of them now", rendered)
 
     async def close(self) -> None:
         """Say goodbye to every caller and wait until they have heard it."""
@@ -123,10 +144,17 @@ async def open_reception(
             settings,
             recognition.recognizer,
             synthesis.synthesizers,
-            ResilientDialogue(rasa, settings),
+            ResilientDialogue(with_language_model(rasa, settings.llm), settings),
             records,
             emit,
         )
         await reception.warm_up()
+        rendering: asyncio.Task[None] | None = None
+        if synthesis.cache and settings.speech.render_when_idle:
+            rendering = asyncio.create_task(
+                reception.render_when_idle(synthesis.cache, card_sentences(), settings.speech.speed)
+            )
         yield reception
+        if rendering:
+            rendering.cancel()
         await reception.close()

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from assistant.dialogue import serving
+from assistant.dialogue import serving, training
 from assistant.ports import Port
 from assistant.settings import CONFIG_FILE, Settings
 from assistant.supervisor import Service
@@ -60,7 +60,7 @@ def _backend(settings: Settings, config: Sequence[str]) -> Service:
 
 
 def _actions(settings: Settings) -> Service:
-    command = serving.actions_command(settings)
+    command = serving.actions_command(settings, training.spoken_file())
     return Service(
         name="actions",
         argv=command.argv,

@@ -51,7 +51,16 @@ class Speech(_Section):
     voice: str = "zf_xiaoxiao"
     speed: float = Field(1.0, ge=0.5, le=2.0)
     prompt_cache: bool = True
-    """Whether fixed sentences are played from those rendered at set-up."""
+    """Whether fixed sentences are played from those rendered ahead."""
+    cards_at_setup: list[str] = [
+        *("pension_conditions", "retirement_age", "benefit_formula", "benefit_raise"),
+        *("unemployment_claim", "unemployment_duration", "unemployment_new_job", "certify_how"),
+        *("injury_commute", "residents_over60", "rights_not_enrolled", "card_activate"),
+        "medical_reimburse",
+    ]
+    """Ids of the policy cards whose answers are rendered at set-up; see render_when_idle."""
+    render_when_idle: bool = True
+    """Render the other cards' answers while nobody calls; it takes hours, once."""
     threads: int = Field(2, ge=1, le=64)
     """CPU threads of one inference."""
 
@@ -90,6 +99,19 @@ class DialogueServer(_Section):
     """Failed turns in a row after which the caller is sent to the human desk."""
 
 
+class LanguageModelServer(_Section):
+    """An optional local language model behind an OpenAI-compatible API; off while url is empty."""
+
+    url: str = ""
+    """e.g. http://127.0.0.1:8080/v1"""
+    model: str = "local"
+    rewrite: bool = True
+    """Smooth the words of policy answers; numbers and citations are checked afterwards."""
+    route: bool = True
+    """Let it name the card of a question that was not understood."""
+    timeout_s: float = Field(1.5, ge=0.1, le=10)
+
+
 class Backend(_Section):
     """The service API and the database."""
 
@@ -123,6 +145,7 @@ class Settings(_Section):
     turns: Turns = Turns()
     call: CallLimits = CallLimits()
     dialogue: DialogueServer = DialogueServer()
+    llm: LanguageModelServer = LanguageModelServer()
     backend: Backend = Backend()
     recording: Recording = Recording()
     privacy: Privacy = Privacy()

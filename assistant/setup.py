@@ -3,19 +3,20 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sqlalchemy import select
 
 from assistant import models
 from assistant.backend import serve as backend
+from assistant.backend.calculators import Calculators
 from assistant.backend.database import Database
 from assistant.backend.items import load_items
 from assistant.backend.tables import Person
 from assistant.call import FIXED_PROMPTS
-from assistant.dialogue import training
-from assistant.settings import Settings
+from assistant.dialogue import policies, training
+from assistant.settings import ConfigError, Settings
 from assistant.speech import prompts, synthesizers
 from assistant.speech.spoken import sentences
 
@@ -79,10 +80,31 @@ async def _prompts(settings: Settings, progress: Progress) -> str:
 
 
 def fixed_sentences(settings: Settings) -> list[str]:
-    """Every sentence that is said word for word in some call, those inside templates too."""
-    texts = [*FIXED_PROMPTS, *training.responses(settings)]
+    """What is rendered at set-up: every sentence that some call says word for word, those inside
+    templates too; of the policy cards the most frequent ones. Raises ConfigError.
+    """
+    texts = [*FIXED_PROMPTS, *training.responses(settings), *Calculators().sentences()]
     for item in load_items().values():
         texts += [item.reply, item.confirm or "", *item.failures.values()]
+    cards = {card.id: card for card in policies.load()}
+    for card_id in settings.speech.cards_at_setup:
+        if card_id not in cards:
+            raise ConfigError(f"speech.cards_at_setup: no card {card_id}; see configs/policies")
+        texts.append(_answer(cards[card_id]))
+    return _sentences(texts)
+
+
+def card_sentences() -> list[str]:
+    """Every sentence of every policy card, the answers before the details."""
+    cards = policies.load()
+    return _sentences([*map(_answer, cards), *(card.more for card in cards)])
+
+
+def _answer(card: policies.Card) -> str:
+    return f"{card.answer}依据是{card.basis}。{card.offer.question if card.offer else ''}"
+
+
+def _sentences(texts: Sequence[str]) -> list[str]:
     said = (sentence for text in texts for sentence in sentences(text))
     return [sentence for sentence in dict.fromkeys(said) if "{" not in sentence]
 

@@ -43,6 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     overrides = [
         *free_ports(),
+        "speech.render_when_idle=false",
         f'backend.database="sqlite+aiosqlite:///{folder / "hotline.db"}"',
         f'recording.folder="{folder / "recordings"}"',
     ]

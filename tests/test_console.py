@@ -44,10 +44,10 @@ def test_one_object_a_turn_with_the_promised_keys(stack: Stack) -> None:
     greeting, answer = turns(stack, "养老保险最低要交多少年\n")
     assert (greeting["turn"], answer["turn"]) == (0, 1)
     for turn in (greeting, answer):
-        assert set(turn) == {"turn", "caller", "replies", "intent", "confidence", "ms"}
+        assert set(turn) == {"turn", "caller", "replies", "intent", "confidence", "cards", "ms"}
         assert all(set(reply) == {"text", "control"} for reply in turn["replies"])
     assert answer["caller"] == "养老保险最低要交多少年"
-    assert answer["intent"] == "policy_pension_minimum_years"
+    assert answer["intent"] == "policy/pension_conditions"
     assert "15年" in said(answer)
     assert answer["ms"] > 0
 

@@ -161,6 +161,7 @@ def _print_json(turn: int, line: str, response: Response, ms: int) -> None:
         ],
         "intent": response.intent,
         "confidence": round(response.confidence, 4),
+        "cards": response.cards,
         "ms": ms,
     }
     print(json.dumps(shown, ensure_ascii=False), flush=True)

@@ -4,8 +4,15 @@ import argparse
 import asyncio
 import json
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from assistant import settings as configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from assistant.bench_nlu import Case, Result
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,6 +28,17 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     latency.add_argument("--turns", type=int, default=30, help="at least so many of each kind")
     latency.add_argument("--json", action="store_true", help="one JSON object on standard output")
     latency.set_defaults(run=run)
+    nlu = benches.add_parser(
+        "nlu",
+        help="callers never met before: right cards, false accepts, latency",
+        description="Asks the served dialogue every sentence of a file, clean and with a fifth of "
+        "the characters misheard. A line is the text, a tab, and what is meant: a card's id, or "
+        "an intent such as out_of_scope.",
+    )
+    nlu.add_argument("file", nargs="?", type=Path, help="default: tests/data/held_out.tsv")
+    nlu.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    nlu.add_argument("--picture", type=Path, metavar="PNG", help="draw the confusion matrix")
+    nlu.set_defaults(run=run_nlu)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,3 +65,27 @@ def run(args: argparse.Namespace) -> int:
             values = f"{each.n:4} {each.p50_ms:8.0f} {each.p95_ms:8.0f} {each.worst_ms:8.0f}"
             print(f"{kind:8} {values}")
     return 0 if all(each.n >= args.turns for each in found.values()) else 1
+
+
+def run_nlu(args: argparse.Namespace) -> int:
+    """Measure understanding and print it."""
+    from assistant import bench_nlu
+
+    settings = configuration.load(args.config, args.overrides)
+    cases = bench_nlu.read_cases(args.file or bench_nlu.HELD_OUT)
+    results = asyncio.run(_understanding(settings, args, cases))
+    found = bench_nlu.report(results)
+    print(json.dumps(found, ensure_ascii=False) if args.json else bench_nlu.table(found))
+    if args.picture:
+        bench_nlu.draw(results, args.picture)
+    return 0
+
+
+async def _understanding(
+    settings: configuration.Settings, args: argparse.Namespace, cases: "Sequence[Case]"
+) -> "dict[str, Result]":
+    from assistant import bench_nlu
+    from assistant.running import running_services
+
+    async with running_services(settings, args.config, args.overrides) as serving:
+        return await bench_nlu.measure(serving, cases)

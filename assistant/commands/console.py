@@ -47,6 +47,7 @@ async def _talk(settings: configuration.Settings, args: argparse.Namespace) -> i
     from assistant.channels.console import TextConsole
     from assistant.dialogue.rasa import RasaDialogue
     from assistant.dialogue.resilient import ResilientDialogue
+    from assistant.dialogue.rewriting import with_language_model
     from assistant.records import CallRecords
     from assistant.running import running_services
 
@@ -55,6 +56,7 @@ async def _talk(settings: configuration.Settings, args: argparse.Namespace) -> i
         RasaDialogue(serving) as rasa,
         CallRecords(serving) as records,
     ):
-        console = TextConsole(ResilientDialogue(rasa, serving), records, serving, args.caller)
+        dialogue = ResilientDialogue(with_language_model(rasa, serving.llm), serving)
+        console = TextConsole(dialogue, records, serving, args.caller)
         await console.run(as_json=args.json, isolated=args.isolated)
     return 0

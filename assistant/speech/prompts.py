@@ -23,8 +23,8 @@ from assistant.speech import chunks
 from assistant.speech.spoken import sentences, spoken
 from assistant.speech.synthesizer import Synthesizer
 
-LIMIT_BYTES = 512 << 20
-"""Three hours of 24 kHz speech: every prompt in several voices; then the oldest go."""
+LIMIT_BYTES = 2 << 30
+"""Twelve hours of 24 kHz speech: every prompt and card in two voices; then the oldest go."""
 
 log = logging.getLogger(__name__)
 

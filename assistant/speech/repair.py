@@ -89,3 +89,8 @@ class Repair:
 def load() -> Repair:
     """The repair trained on what is on disk now; takes about half a second, once."""
     return Repair(LanguageModel(phrases(), general_words()))
+
+
+def mend(text: str) -> str:
+    """The text with its homophones put right."""
+    return load()(text).text
