@@ -67,6 +67,9 @@ SHORTEST_QUESTION = 4
 class ActionAdvise(Action):
     """Answers what was asked about policy, or asks back."""
 
+    def __init__(self) -> None:
+        index()  # takes seconds: at the start of the server, not of the first such question
+
     def name(self) -> str:
         return "action_advise"
 

@@ -61,7 +61,7 @@ class Index:
 
 @functools.cache
 def index() -> Index:
-    """Of all cards; built at the first question that needs it."""
+    """Of all cards; built once."""
     return Index(
         # The title three times: it says what the card is about in the fewest words.
         (card, card.title * 3 + card.subject + card.answer + card.more)

@@ -6,6 +6,8 @@ from typing import Any
 from rasa.core.tracker_store import InMemoryTrackerStore
 from rasa.shared.core.trackers import DialogueStateTracker
 
+from components.schemas import check_schemas_once
+
 MAX_CONVERSATIONS = 1000
 """A call whose end was never reported is dropped when this many newer ones have come."""
 
@@ -16,6 +18,7 @@ class CallTrackerStore(InMemoryTrackerStore):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.store: OrderedDict[str, str] = OrderedDict()
+        check_schemas_once()  # here, as Rasa makes one store when it starts to serve
 
     async def save(self, tracker: DialogueStateTracker) -> None:
         """Store it as the latest, or drop it when it is empty."""
