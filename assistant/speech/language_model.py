@@ -8,7 +8,7 @@ everyday Mandarin.
 import functools
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,24 +42,30 @@ class LanguageModel:
 
     def __init__(self, phrases: Iterable[str], words: dict[str, float] | None = None) -> None:
         """`phrases` are sentences; `words` are general words with the count each stands for."""
-        self._counts: dict[str, float] = defaultdict(float)
+        padded = [START * (ORDER - 1) + _DIGITS.sub(DIGIT, each) + END for each in phrases]
+        counts: Counter[str] = Counter()
+        for length in range(1, ORDER + 1):
+            # what is predicted is never the padding
+            first = ORDER - length
+            counts.update(
+                text[start : start + length]
+                for text in padded
+                for start in range(first, len(text) - length + 1)
+            )
+        self.characters = frozenset(gram for gram in counts if len(gram) == 1)
+        self._counts: dict[str, float] = dict(counts)
+        for word, count in (words or {}).items():
+            for end in range(1, len(word) + 1):
+                for start in range(max(end - ORDER, 0), end):
+                    gram = word[start:end]
+                    self._counts[gram] = self._counts.get(gram, 0.0) + count
         self._totals: dict[str, float] = defaultdict(float)
         self._kinds: dict[str, int] = defaultdict(int)
-        for phrase in phrases:
-            self._count(START * (ORDER - 1) + _DIGITS.sub(DIGIT, phrase) + END, ORDER - 1, 1.0)
-        self.characters = frozenset(gram for gram in self._counts if len(gram) == 1)
-        for word, count in (words or {}).items():
-            self._count(word, 0, count)
+        for gram, count in self._counts.items():
+            self._totals[gram[:-1]] += count
+            self._kinds[gram[:-1]] += 1
         # bounded: a hotline that runs for months meets ever new contexts
         self._logarithm = functools.lru_cache(1 << 17)(self._find_logarithm)
-
-    def _count(self, text: str, first: int, count: float) -> None:
-        for at in range(first, len(text)):
-            for start in range(max(at - ORDER + 1, 0), at + 1):
-                history, gram = text[start:at], text[start : at + 1]
-                self._kinds[history] += gram not in self._counts
-                self._counts[gram] += count
-                self._totals[history] += count
 
     def score(self, history: str, character: str) -> float:
         """Natural logarithm of the probability that this character follows."""

@@ -6,6 +6,7 @@ more than the change costs. Digits and numerals are never touched.
 """
 
 import functools
+from collections import defaultdict
 from dataclasses import dataclass
 
 from assistant.speech.language_model import (
@@ -44,12 +45,13 @@ class Repair:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        self._targets = [
-            (character, readings(character))
-            for character in sorted(model.characters - NUMERALS | {"一"})
-            if "\u3400" <= character <= "\u9fff"
-        ]
+        self._of_sound: dict[str, list[str]] = defaultdict(list)
+        for character in sorted(model.characters - NUMERALS | {"一"}):
+            if "\u3400" <= character <= "\u9fff":
+                for sound in readings(character):
+                    self._of_sound[sound].append(character)
         self._candidates = functools.lru_cache(8192)(self._find_candidates)
+        self._near = functools.lru_cache(2048)(self._find_near)
 
     def __call__(self, text: str) -> Repaired:
         """The likeliest sentence that sounds like this one; the same one when it stands well."""
@@ -77,12 +79,19 @@ class Repair:
         same = [(character, 0.0)]
         if character in NUMERALS or not "\u3400" <= character <= "\u9fff":
             return same
-        sounds = readings(character)
-        for other, other_sounds in self._targets:
-            apart = min(distance(a, b) for a in sounds for b in other_sounds)
-            if other != character and apart <= FARTHEST:
-                same.append((other, CHANGE + SOUND * apart))
-        return same
+        apart: dict[str, float] = {}
+        for sound in readings(character):
+            for near, far in self._near(sound):
+                for other in self._of_sound[near]:
+                    apart[other] = min(far, apart.get(other, far))
+        apart.pop(character, None)
+        return same + [(other, CHANGE + SOUND * apart[other]) for other in sorted(apart)]
+
+    def _find_near(self, sound: str) -> list[tuple[str, float]]:
+        """The syllables that may stand for this one, and how far each is."""
+        return [
+            (other, far) for other in self._of_sound if (far := distance(sound, other)) <= FARTHEST
+        ]
 
 
 @functools.cache
