@@ -107,6 +107,30 @@ def test_the_hypothesis_chosen(
     assert choose(hypotheses, expecting) is hypotheses[chosen]
 
 
+@pytest.mark.parametrize(
+    ("understood", "asked"),
+    [(0.95, ["失业金怎么灵"]), (0.6, ["失业金怎么灵", "失业金怎么领"])],
+)
+async def test_homophones_are_put_right_only_where_that_could_be_understood_better(
+    understood: float, asked: list[str]
+) -> None:
+    parsed: list[str] = []
+
+    async def parse(request: web.Request) -> web.Response:
+        if not request.path.endswith("/model/parse"):
+            return web.json_response([])
+        parsed.append((await request.json())["text"])
+        intent = {"name": "policy", "confidence": understood}
+        return web.json_response({"intent": intent, "meaning": "policy/x", "digits": ""})
+
+    def repair(text: str) -> str:
+        return text.replace("灵", "领")
+
+    async with _rasa_that(parse) as settings, RasaDialogue(settings, repair) as rasa:
+        await rasa.respond("c1", Transcript("失业金怎么灵", 0.9))
+    assert parsed == asked
+
+
 # What is made of the answer
 
 

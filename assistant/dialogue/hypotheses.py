@@ -64,10 +64,11 @@ def choose(hypotheses: Sequence[Hypothesis], expecting: Expecting = "free") -> H
     fitting = [each for each in hypotheses if len(each.digits) == awaited] or hypotheses
     loudest = max(each.heard for each in fitting) or 1.0
     # max() keeps the first of equals, and they come best heard first.
-    return max(fitting, key=lambda each: _joint(each, loudest))
+    return max(fitting, key=lambda each: joint(each, loudest))
 
 
-def _joint(hypothesis: Hypothesis, loudest: float) -> float:
+def joint(hypothesis: Hypothesis, loudest: float) -> float:
+    """How probable it is beside one that was heard with confidence `loudest`, from 0 to 1."""
     heard = (hypothesis.heard / loudest) ** SOUND_WEIGHT if hypothesis.heard else 1.0
     understood = 0.0 if hypothesis.intent == NOT_UNDERSTOOD else hypothesis.understood
     return heard * understood

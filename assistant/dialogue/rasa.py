@@ -22,7 +22,7 @@ from assistant.dialogue.dialogue import (
     Speed,
     Transfer,
 )
-from assistant.dialogue.hypotheses import Hypothesis, candidates, choose
+from assistant.dialogue.hypotheses import SOUND_WEIGHT, Hypothesis, candidates, choose, joint
 from assistant.settings import Settings
 from assistant.speech.recognizer import Alternative, Expecting, Transcript
 from assistant.speech.repair import mend
@@ -35,6 +35,9 @@ LONGEST_REPAIRED = 60
 
 REPAIRED_WEIGHT = 0.8
 """A repaired text must be understood somewhat better than what was heard."""
+
+REPAIRED = REPAIRED_WEIGHT**SOUND_WEIGHT
+"""What a repaired text can reach at most: nothing is repaired that was understood better."""
 
 _SILENCE = ("no_input", "no_input_again", "no_input_last")
 
@@ -52,6 +55,8 @@ class RasaDialogue:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession()
+        # The first repair builds its language model, for seconds that no caller should wait.
+        await asyncio.to_thread(self._repair, "您好")
         return self
 
     async def __aexit__(
@@ -108,22 +113,22 @@ class RasaDialogue:
                 heard = candidates(said)
                 if not heard:
                     return _command(_SILENCE[0])
-                if expecting == "free":
-                    heard = await self._with_repaired(heard)
                 parsed = await asyncio.gather(*[self._parse(each) for each in heard])
+                if expecting == "free" and joint(choose(parsed), heard[0].confidence) < REPAIRED:
+                    parsed += await self._repaired(heard)
                 return choose(parsed, expecting)
             case _:
                 assert_never(said)
 
-    async def _with_repaired(self, heard: list[Alternative]) -> list[Alternative]:
+    async def _repaired(self, heard: list[Alternative]) -> list[Hypothesis]:
         """One more hypothesis: the best one with its homophones put right."""
         best = heard[0]
         if len(best.text) > LONGEST_REPAIRED:
-            return heard
+            return []
         text = await asyncio.to_thread(self._repair, best.text)
         if any(each.text == text for each in heard):
-            return heard
-        return [*heard, Alternative(text, best.confidence * REPAIRED_WEIGHT)]
+            return []
+        return [await self._parse(Alternative(text, best.confidence * REPAIRED_WEIGHT))]
 
     async def _parse(self, heard: Alternative) -> Hypothesis:
         parsed = await self._request("POST", "/model/parse", {"text": heard.text})
