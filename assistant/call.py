@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 
 from assistant.channels.channel import Channel, ChannelClosed, ChannelError
+from assistant.completeness import is_backchannel
 from assistant.dialogue.dialogue import (
     CallStarted,
     Dialogue,
     HangUp,
+    Keys,
     ListenFor,
     Reply,
     Response,
@@ -24,7 +27,8 @@ from assistant.hearing import Hearing
 from assistant.journal import Journal
 from assistant.playback import Playback
 from assistant.settings import Settings
-from assistant.speech.recognizer import Transcript
+from assistant.speech.recognizer import Expecting, Transcript
+from assistant.speech.spoken import sentences
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,8 @@ class Call:
         self._settings = settings
         self._silences = 0
         self._unsaid: Sequence[Reply] = ()
+        """What an interruption cut off, from the sentence on in which it came."""
+        self._expecting: Expecting = "free"
         self._outcome: Outcome | None = None
         self._closing = asyncio.Event()
 
@@ -141,13 +147,21 @@ class Call:
                 self._journal.silent(self._silences)
                 return Silence(self._silences)
             said = heard.said
-            if isinstance(said, Transcript) and not said.text and heard.voice_ms < NOISE_MS:
-                # A false interruption: take up again what it cut off.
+            if self._was_no_turn(said, heard.voice_ms):
                 await self._say(self._unsaid)
                 continue
             self._silences = 0
             self._journal.heard(heard)
             return said
+
+    def _was_no_turn(self, said: Transcript | Keys, voice_ms: float) -> bool:
+        """A cough, or an 嗯 of somebody who listens: what it cut off is taken up again."""
+        if not isinstance(said, Transcript):
+            return False
+        if not said.text:
+            return voice_ms < NOISE_MS
+        listens = is_backchannel(said.text) and self._expecting not in ("yes_no", "choice")
+        return bool(self._unsaid) and listens
 
     async def _answer(self, said: Said) -> None:
         thinking = asyncio.create_task(
@@ -166,6 +180,7 @@ class Call:
     async def _say(self, replies: Sequence[Reply]) -> None:
         for reply in replies:  # known at once: the caller may answer before we have finished
             if isinstance(reply.control, ListenFor):
+                self._expecting = reply.control.expecting
                 self._hearing.expect(reply.control.expecting)
                 self._journal.expect(reply.control.expecting)
         for position, reply in enumerate(replies):
@@ -173,7 +188,10 @@ class Call:
             if isinstance(reply.control, Speed):
                 self._playback.pace = reply.control.factor
             last_words = isinstance(reply.control, HangUp | Transfer)
-            if not await self._speak(reply.text, interruptible=not last_words):
+            heard = await self._speak(reply.text, interruptible=not last_words)
+            if heard is not None:
+                rest = replace(reply, text=_unheard(reply.text, heard))
+                self._unsaid = [rest, *replies[position + 1 :]]
                 return
             if isinstance(reply.control, HangUp):
                 self._outcome = Outcome.COMPLETED
@@ -182,11 +200,11 @@ class Call:
                 return
         self._unsaid = ()
 
-    async def _speak(self, text: str, *, interruptible: bool = True) -> bool:
-        """Say `text`; returns False when the caller interrupted it."""
+    async def _speak(self, text: str, *, interruptible: bool = True) -> str | None:
+        """Say `text`; returns what was heard of it when the caller interrupted it."""
         if interruptible and self._hearing.speaking:
             self._journal.interrupted(text, heard="")
-            return False
+            return ""
         self._hearing.interrupted.clear()
         self._hearing.playing(True)
         saying = asyncio.create_task(
@@ -198,10 +216,11 @@ class Call:
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if saying.done():
                 saying.result()
-                return True
+                return None
             saying.cancel()
-            self._journal.interrupted(text, heard=self._playback.stop())
-            return False
+            heard = self._playback.stop()
+            self._journal.interrupted(text, heard)
+            return heard
         finally:
             self._hearing.playing(False)
             saying.cancel()
@@ -224,3 +243,11 @@ class Call:
         with contextlib.suppress(ChannelClosed, TimeoutError):
             await asyncio.wait_for(self._playback.say(words), timeout=12)
         return Outcome.CLOSED
+
+
+def _unheard(text: str, heard: str) -> str:
+    """The sentences of `text` from the one on at which the caller stopped hearing."""
+    rest, length = sentences(text), len(heard)
+    while rest and len(rest[0]) <= length:
+        length -= len(rest.pop(0))
+    return "".join(rest)

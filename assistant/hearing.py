@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from assistant.channels.channel import FRAME_MS, Channel, Key, Pcm
+from assistant.completeness import completeness
 from assistant.dialogue.dialogue import Keys
 from assistant.settings import Turns
 from assistant.speech.recognizer import Expecting, Recognizer, RecognizerStream, Transcript
@@ -21,7 +23,6 @@ from assistant.turns import (
     VoicePaused,
     VoiceResumed,
     VoiceStarted,
-    is_complete,
 )
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Utterance:
         self._ahead: asyncio.Task[Transcript] | None = None
         self._feed: asyncio.Queue[Pcm | None] = asyncio.Queue()
         self._streaming: asyncio.Task[Transcript] | None = None
+        self._partial = ""
+        self._on_words: Callable[[str], None] | None = None
         if recognizer.streaming:
             self._streaming = asyncio.create_task(self._stream())
 
@@ -66,13 +69,17 @@ class Utterance:
         else:
             self._frames.append(pcm)
 
-    def pause(self, on_words: Callable[[str], None]) -> None:
+    def pause(self, on_words: Callable[[str], None]) -> bool:
         """The caller may have finished: decode ahead, so that the endpoint finds it done.
 
-        `on_words` gets the words so far, unless the caller has gone on by then.
+        `on_words` gets the words so far, unless the caller has gone on by then. Returns whether
+        they are still to come.
         """
         if self._streaming:
-            return
+            self._on_words = on_words
+            if self._partial:
+                on_words(self._partial)
+            return False
         ahead = self._ahead = asyncio.create_task(self._decode())
 
         def decoded(task: asyncio.Task[Transcript]) -> None:
@@ -80,10 +87,12 @@ class Utterance:
                 on_words(task.result().text)
 
         ahead.add_done_callback(decoded)
+        return True
 
     def resume(self) -> None:
         """The caller goes on: what was decoded ahead is not the whole turn."""
         self._ahead = None
+        self._on_words = None
 
     async def finish(self) -> Transcript:
         """The transcript; empty when the recogniser fails or hangs, which is logged."""
@@ -112,7 +121,10 @@ class Utterance:
         loop = asyncio.get_running_loop()
         stream: RecognizerStream = self._recognizer.open(self._rate, self._expecting)
         while (pcm := await self._feed.get()) is not None:
-            await loop.run_in_executor(self._workers, stream.accept, pcm)
+            words = await loop.run_in_executor(self._workers, stream.accept, pcm)
+            self._partial = words.text if words else self._partial
+            if self._on_words and self._partial:
+                self._on_words(self._partial)
         return await loop.run_in_executor(self._workers, stream.finish)
 
 
@@ -194,7 +206,8 @@ class Hearing:
                 self._lookback.clear()
                 self.interrupted.set()
             case VoicePaused() if self._utterance:
-                self._utterance.pause(self._heard_so_far)
+                heard = partial(self._heard_so_far, self._utterance)
+                self._turns.awaits_words = self._utterance.pause(heard)
             case VoiceResumed() if self._utterance:
                 self._utterance.resume()
             case TurnEnded() as turn if self._utterance:
@@ -203,8 +216,9 @@ class Hearing:
                 task.add_done_callback(self._recognising.discard)
                 self._utterance = None
 
-    def _heard_so_far(self, text: str) -> None:
-        self._turns.complete = self._turns.paused and is_complete(text, self._turns.expecting)
+    def _heard_so_far(self, utterance: Utterance, text: str) -> None:
+        if utterance is self._utterance and self._turns.paused:
+            self._turns.words = completeness(text, self._turns.expecting)
 
     async def _recognise(self, utterance: Utterance, turn: TurnEnded) -> None:
         loop = asyncio.get_running_loop()

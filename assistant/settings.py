@@ -69,6 +69,10 @@ class Turns(_Section):
     """When a caller has finished, and when they interrupt. Milliseconds unless said otherwise."""
 
     endpoint_silence_ms: int = Field(600, ge=200, le=3000)
+    complete_silence_ms: int = Field(350, ge=200, le=3000)
+    """Trailing silence after words that leave no more to say: a whole number, a yes, a question."""
+    open_silence_ms: int = Field(1400, ge=200, le=5000)
+    """Trailing silence after words that nobody stops at: a filler, a conjunction."""
     digits_silence_ms: int = Field(1500, ge=200, le=5000)
     """Trailing silence while a number is awaited: people pause between its groups."""
     longest_turn_s: float = Field(30, ge=5, le=120)

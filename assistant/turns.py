@@ -4,9 +4,9 @@ Nothing here reads a clock or touches audio, so every rule is tested in virtual 
 All times are milliseconds since the call was answered.
 """
 
-import re
 from dataclasses import dataclass
 
+from assistant.completeness import DIGIT_ANSWERS, NUMBER_LENGTH, Completeness
 from assistant.settings import Turns
 from assistant.speech.recognizer import Expecting
 
@@ -24,9 +24,6 @@ START_MS = 96
 
 PAUSE_MS = 192
 """After this much silence the utterance is decoded ahead, in case it is already over."""
-
-DIGIT_ANSWERS: frozenset[Expecting] = frozenset({"digits", "id_number", "pin", "case_number"})
-"""Answers with pauses in the middle: people breathe between groups of digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +70,10 @@ class TurnDetector:
         self._last_voice_ms = 0.0
         self.paused = False
         """Whether the caller may have finished, and may yet go on."""
-        self.complete = False
-        """Told by the listener: what was said so far is all that was asked for."""
+        self.words: Completeness | None = None
+        """Told by the listener: how the words up to this pause look; None while they come."""
+        self.awaits_words = False
+        """Set by the listener while the words of this pause are being recognised."""
 
     @property
     def speaking(self) -> bool:
@@ -97,7 +96,7 @@ class TurnDetector:
             return None
         self._started_ms = self._now - self._voiced_ms
         self._last_voice_ms = self._now
-        self.paused = self.complete = False
+        self._go_on()
         return VoiceStarted(self._started_ms)
 
     def _listen_for_end(self, probability: float, started_ms: float) -> TurnEvent | None:
@@ -106,7 +105,7 @@ class TurnDetector:
         if probability >= STAY_PROBABILITY:
             self._last_voice_ms = self._now
             if self.paused:
-                self.paused = self.complete = False
+                self._go_on()
                 return VoiceResumed()
             return None
         silence_ms = self._now - self._last_voice_ms
@@ -118,25 +117,30 @@ class TurnDetector:
         return None
 
     def _silence_limit_ms(self) -> int:
-        if self.expecting in DIGIT_ANSWERS and not self.complete:
-            return self._rules.digits_silence_ms
-        return self._rules.endpoint_silence_ms
+        rules = self._rules
+        longest = (
+            rules.digits_silence_ms if self.expecting in DIGIT_ANSWERS else rules.open_silence_ms
+        )
+        match self.words:
+            case Completeness.COMPLETE:
+                return rules.complete_silence_ms
+            case Completeness.UNSURE:
+                return rules.endpoint_silence_ms
+            case Completeness.OPEN:
+                return longest
+        # The answer has to wait for the words anyway, and they may ask for more patience.
+        known_later = self.awaits_words or self.expecting in DIGIT_ANSWERS
+        return longest if known_later else rules.endpoint_silence_ms
+
+    def _go_on(self) -> None:
+        self.paused = False
+        self.words = None
+        self.awaits_words = False
 
     def _end(self, started_ms: float, *, cut: bool) -> TurnEnded:
         self._started_ms = None
         self._voiced_ms = 0.0
         return TurnEnded(started_ms, self._last_voice_ms, cut)
-
-
-NUMBER_LENGTH: dict[Expecting, int] = {"id_number": 18, "pin": 6}
-"""A number of known length is complete without # and without a long silence."""
-
-SPOKEN_DIGIT = re.compile("[0-9〇零一幺二两三四五六七八九xX]")
-
-
-def is_complete(text: str, expecting: Expecting) -> bool:
-    """Whether a spoken number has all its digits, so that no further group is to be awaited."""
-    return len(SPOKEN_DIGIT.findall(text)) == NUMBER_LENGTH.get(expecting, 0) > 0
 
 
 LONGEST_KEYED = 32

@@ -252,6 +252,31 @@ def test_a_cough_does_not_cost_the_answer() -> None:
     assert spoken(events).count(LONG[0].text) == 2, "interrupted, and said again"
 
 
+TWO = [Reply("第一句话很短。第二句话长得多，要说上好几秒钟才说得完它。", ListenFor())]
+
+
+def test_who_says_mhm_while_listening_hears_on_from_the_sentence() -> None:
+    dialogue = Script({CallStarted(): TWO, Silence(1): GOODBYE})
+    _, events = hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯嗯"])
+    first, *rest = spoken(events)
+    assert first == TWO[0].text
+    assert rest[0] == "第二句话长得多，要说上好几秒钟才说得完它。"
+    assert dialogue.said == [CallStarted(), Silence(1)], "no turn was made of it"
+
+
+def test_mhm_is_an_answer_where_yes_or_no_was_asked() -> None:
+    asked = [Reply(TWO[0].text, ListenFor("yes_no"))]
+    dialogue = Script({CallStarted(): asked, "嗯": GOODBYE})
+    _, events = hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯"])
+    assert spoken(events) == [TWO[0].text, "再见。"]
+
+
+def test_a_question_in_the_middle_of_an_answer_is_a_turn() -> None:
+    dialogue = Script({CallStarted(): TWO, "那女的呢": GOODBYE})
+    _, events = hold(Wire({1.6: speech(0.5)}), dialogue, ["那女的呢"])
+    assert spoken(events) == [TWO[0].text, "再见。"]
+
+
 def test_the_last_words_are_not_interruptible() -> None:
     dialogue = Script({CallStarted(): [Reply("没有别的事，再见，祝您生活愉快。", HangUp())]})
     wire = Wire({0.5: speech(2.0)})

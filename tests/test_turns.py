@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from assistant.completeness import Completeness
 from assistant.settings import Turns
 from assistant.speech.recognizer import Expecting
 from assistant.turns import (
@@ -17,7 +18,6 @@ from assistant.turns import (
     VoicePaused,
     VoiceResumed,
     VoiceStarted,
-    is_complete,
 )
 
 CHUNK_MS = 32
@@ -84,38 +84,51 @@ def test_a_number_may_pause_between_its_groups(expecting: Expecting, ended: bool
     assert (TurnEnded in kinds(events)) == ended
 
 
-def test_a_number_that_is_all_there_is_not_waited_for() -> None:
-    detector = TurnDetector(Turns())
-    detector.expecting = "pin"
-    play(detector, (0.9, 960), (0.0, 320))
-    detector.complete = True
-    assert TurnEnded in kinds(play(detector, (0.0, 384)))
-
-
-def test_a_number_that_goes_on_is_waited_for_again() -> None:
-    detector = TurnDetector(Turns())
-    detector.expecting = "pin"
-    play(detector, (0.9, 960), (0.0, 320))
-    detector.complete = True
-    assert TurnEnded not in kinds(play(detector, (0.9, 320), (0.0, 1024)))
-
-
 @pytest.mark.parametrize(
-    ("text", "expecting", "complete"),
+    ("expecting", "words", "silence"),
     [
-        ("四四零一零三一九六三零五一二九九七七", "id_number", True),
-        ("四三零幺二一 1966 零五二零九九七X", "id_number", True),
-        ("四四零一零三一九六三零五一二", "id_number", False),
-        ("密码是一三五七九零", "pin", True),
-        ("一三五七九", "pin", False),
-        ("一三五七九零", "free", False),
-        ("", "free", False),
+        ("free", Completeness.COMPLETE, 350),
+        ("free", Completeness.UNSURE, 600),
+        ("free", Completeness.OPEN, 1400),
+        ("pin", Completeness.COMPLETE, 350),
+        ("pin", Completeness.UNSURE, 600),
+        ("pin", Completeness.OPEN, 1500),
     ],
 )
-def test_a_number_is_complete_by_its_length(
-    text: str, expecting: Expecting, complete: bool
+def test_the_words_decide_how_long_is_waited(
+    expecting: Expecting, words: Completeness, silence: int
 ) -> None:
-    assert is_complete(text, expecting) is complete
+    detector = TurnDetector(Turns())
+    detector.expecting = expecting
+    play(detector, (0.9, 960), (0.0, 320))
+    detector.words = words
+    events = play(detector, (0.0, 1600))
+    assert events[0][0] == pytest.approx(960 + silence, abs=CHUNK_MS)
+
+
+def test_words_that_are_still_to_come_are_waited_for() -> None:
+    detector = TurnDetector(Turns())
+    play(detector, (0.9, 960), (0.0, 320))
+    detector.awaits_words = True
+    assert not play(detector, (0.0, 480)), "800 ms, and what was said is not yet known"
+    detector.words = Completeness.COMPLETE
+    assert kinds(play(detector, (0.0, 32))) == [TurnEnded]
+
+
+def test_words_that_never_come_hold_no_turn_open() -> None:
+    detector = TurnDetector(Turns())
+    play(detector, (0.9, 960), (0.0, 320))
+    detector.awaits_words = True
+    events = play(detector, (0.0, 1600))
+    assert events[0][0] == pytest.approx(960 + 1400, abs=CHUNK_MS)
+
+
+def test_a_caller_who_goes_on_is_judged_anew() -> None:
+    detector = TurnDetector(Turns())
+    play(detector, (0.9, 960), (0.0, 320))
+    detector.words = Completeness.COMPLETE
+    events = play(detector, (0.9, 320), (0.0, 544))
+    assert kinds(events) == [VoiceResumed, VoicePaused]
 
 
 def test_a_caller_who_never_stops_is_cut() -> None:

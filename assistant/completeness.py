@@ -1,0 +1,95 @@
+"""Is what the caller has said so far all of it, or no turn at all? Decided from the words.
+
+Pure functions of text: a complete answer ends the turn after a short silence, an open one (half
+a number, 我想问一下那个…) is waited for. Where the words do not tell, the usual silence decides.
+"""
+
+import re
+from enum import Enum, auto
+
+from assistant.backend.id_number import is_id_number
+from assistant.speech.recognizer import Expecting
+
+NUMBER_LENGTH: dict[Expecting, int] = {"id_number": 18, "pin": 6}
+"""A number of known length is complete without # and without a long silence."""
+
+DIGIT_ANSWERS: frozenset[Expecting] = frozenset({"digits", "id_number", "pin", "case_number"})
+"""Answers with pauses in the middle: people breathe between groups of digits."""
+
+
+class Completeness(Enum):
+    """How the words so far look."""
+
+    COMPLETE = auto()
+    UNSURE = auto()
+    OPEN = auto()
+
+
+_DIGITS = dict(zip("〇零一幺二两三四五六七八九xX", "0011223456789XX", strict=True))
+_DIGIT = re.compile("[0-9〇零一幺二两三四五六七八九xX]")
+_NOT_SAID = re.compile(r"[\s，。？！、,.?!…]+")
+
+_WHOLE_ANSWER: dict[Expecting, re.Pattern[str]] = {
+    "yes_no": re.compile(
+        r"(?:嗯|啊|哦|欸)*(?:是的?|对的?|对对|好的?|好啊|可以|行|要的?|需要|没错|没问题|确认|当然|不是的?|不对|不要"
+        r"|不用了?|不行|不需要|没有|错了|算了)(?:啊|呀|了|吧|谢谢)*"
+    ),
+    "choice": re.compile(
+        r"(?:我?[选要问])?(?:是)?(?:第[一二]个?|前面那?个?|后面那?个?|男的?|女的?)(?:吧|呢|啊)*"
+    ),
+    "date": re.compile(r".*年.+月.+[日号](?:的|生的?|出生的?)?"),
+}
+"""Where the question leaves no more to say."""
+
+_QUESTION_END = re.compile(
+    r"(?:吗|呢|多少钱?|多久|怎么办|怎么领|怎么交|怎么算|怎么弄|怎么查|咋办|咋整|咋弄|什么材料|什么条件|几个月|几年|多大"
+    r"|多少年|行不行|可以不可以|能不能|对不对|是不是)(?:啊|呀|嘛|哦|呢)?$"
+)
+SHORTEST_QUESTION = 6
+"""Characters: 养老金呢 may be the beginning of more."""
+
+_OPEN_END = re.compile(
+    r"(?:那个|这个|那什么|就是|就是说|嗯|呃|(?<![余金限总数差面])额|然后|还有|因为|所以|但是|可是|不过|的话|问一下|问下|想问|请问|咨询一下"
+    r"|打听一下|关于|比如|比如说|如果|要是|或者|还是|和|跟|以及|我|我的|我们|我想|想|查一下|帮我|麻烦你|另外|就|在|把"
+    r"|的时候|以后|之后|以前)$"
+)
+"""Nobody stops here: a filler, a conjunction, or the opening of a question."""
+
+
+def completeness(text: str, expecting: Expecting) -> Completeness:
+    """How the words so far look, in the light of what was asked for."""
+    words = _NOT_SAID.sub("", text)
+    if not words:
+        return Completeness.UNSURE
+    if expecting in DIGIT_ANSWERS:
+        return _of_number(words, expecting)
+    if (whole := _WHOLE_ANSWER.get(expecting)) and whole.fullmatch(words):
+        return Completeness.COMPLETE
+    if expecting == "yes_no" and not words.strip("嗯啊哦"):
+        return Completeness.UNSURE  # a yes, or the breath before a no
+    if _OPEN_END.search(words):
+        return Completeness.OPEN
+    if len(words) >= SHORTEST_QUESTION and _QUESTION_END.search(words):
+        return Completeness.COMPLETE
+    return Completeness.UNSURE
+
+
+_BACKCHANNEL = re.compile(
+    r"(?:嗯|啊|哦|噢|唔|欸|诶|对|是|好|行|对的|是的|好的|知道了|明白了?|这样啊?)+"
+)
+
+
+def is_backchannel(text: str) -> bool:
+    """Whether it is what people say while they listen on: 嗯, 对对, 哦这样."""
+    return bool(_BACKCHANNEL.fullmatch(_NOT_SAID.sub("", text)))
+
+
+def _of_number(words: str, expecting: Expecting) -> Completeness:
+    digits = "".join(_DIGITS.get(digit, digit) for digit in _DIGIT.findall(words))
+    if not digits:  # no number but words: 转人工, 我忘了密码
+        return Completeness.UNSURE
+    if len(digits) != NUMBER_LENGTH.get(expecting, 0):
+        return Completeness.OPEN
+    if expecting == "id_number" and not is_id_number(digits):
+        return Completeness.UNSURE  # misheard, or corrected in a moment
+    return Completeness.COMPLETE

@@ -1,0 +1,73 @@
+"""Guards what the words tell the endpointing: finished, not finished, or nothing."""
+
+import pytest
+
+from assistant.completeness import Completeness, completeness, is_backchannel
+from assistant.speech.recognizer import Expecting
+
+COMPLETE, UNSURE, OPEN = Completeness.COMPLETE, Completeness.UNSURE, Completeness.OPEN
+
+
+@pytest.mark.parametrize(
+    ("text", "expecting", "looks"),
+    [
+        # numbers: by length, and an ID number by its check digit
+        ("四四零一零三一九六三零五一二九九七七", "id_number", COMPLETE),
+        ("440103196305129977", "id_number", COMPLETE),
+        ("四四零一零三一九六三零五一二九九七八", "id_number", UNSURE),
+        ("四四零一零三一九六三零五一二", "id_number", OPEN),
+        ("我的身份证号是四四零一", "id_number", OPEN),
+        ("密码是一三五七九零", "pin", COMPLETE),
+        ("一三五七九", "pin", OPEN),
+        ("一三五七九零二", "pin", OPEN),
+        ("二零二五零七", "case_number", OPEN),
+        ("转人工", "pin", UNSURE),
+        ("我忘了密码", "pin", UNSURE),
+        # yes, no, a choice, a date
+        ("是的", "yes_no", COMPLETE),
+        ("嗯，对的。", "yes_no", COMPLETE),
+        ("不用了谢谢", "yes_no", COMPLETE),
+        ("嗯", "yes_no", UNSURE),
+        ("是的但是", "yes_no", OPEN),
+        ("不是我要问的", "yes_no", UNSURE),
+        ("第二个", "choice", COMPLETE),
+        ("女的", "choice", COMPLETE),
+        ("一九七二年三月十五号", "date", COMPLETE),
+        ("一九七二年三月", "date", UNSURE),
+        ("一九七二年", "date", UNSURE),
+        # whole questions, and the beginnings of some
+        ("失业金最长能领几个月", "free", COMPLETE),
+        ("我没交够十五年怎么办？", "free", COMPLETE),
+        ("工伤认定要带什么材料", "free", COMPLETE),
+        ("养老金呢", "free", UNSURE),
+        ("查一下我的养老账户余额", "free", UNSURE),
+        ("我想问一下", "free", OPEN),
+        ("我想问一下那个", "free", OPEN),
+        ("我在厂里干了二十年，然后", "free", OPEN),
+        ("我要是没交够的话", "free", OPEN),
+        ("嗯", "free", OPEN),
+        ("", "free", UNSURE),
+        ("是的", "free", UNSURE),
+        ("一三五七九零", "free", UNSURE),
+    ],
+)
+def test_how_the_words_look(text: str, expecting: Expecting, looks: Completeness) -> None:
+    assert completeness(text, expecting) is looks
+
+
+@pytest.mark.parametrize(
+    ("text", "backchannel"),
+    [
+        ("嗯", True),
+        ("嗯嗯，对对", True),
+        ("哦，这样啊", True),
+        ("好的", True),
+        ("", False),
+        ("不对", False),
+        ("等一下", False),
+        ("好的再见", False),
+        ("对，那女的呢", False),
+    ],
+)
+def test_what_people_say_while_they_listen(text: str, backchannel: bool) -> None:
+    assert is_backchannel(text) is backchannel
