@@ -93,6 +93,9 @@ def _hypothesis(heard: float, understood: float, digits: str = "", intent: str =
         ([_hypothesis(0.0, 0.5), _hypothesis(0.0, 0.5)], "free", 0),
         # a fallback is no understanding, whatever its confidence says
         ([_hypothesis(0.9, 0.9, intent="nlu_fallback"), _hypothesis(0.3, 0.4)], "free", 1),
+        # nothing that is ours, or ours and hardly worse understood
+        ([_hypothesis(0.9, 0.97, intent="out_of_scope"), _hypothesis(0.85, 0.95)], "free", 1),
+        ([_hypothesis(0.9, 0.97, intent="out_of_scope"), _hypothesis(0.85, 0.7)], "free", 0),
         # a number is awaited: its length decides first
         ([_hypothesis(0.9, 0.9, "1" * 17), _hypothesis(0.2, 0.3, "1" * 18)], "id_number", 1),
         ([_hypothesis(0.9, 0.9, "1" * 18), _hypothesis(0.2, 0.3, "1" * 6)], "pin", 1),

@@ -19,6 +19,10 @@ SOUND_WEIGHT = 0.5
 """Exponent of the recogniser's confidence: it is less reliable than the classifier's."""
 
 NOT_UNDERSTOOD = "nlu_fallback"
+OUT_OF_SCOPE = "out_of_scope"
+
+OUT_OF_SCOPE_WEIGHT = 0.85
+"""Misheard words mean nothing that is ours: another hypothesis that does is the likelier one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +74,7 @@ def choose(hypotheses: Sequence[Hypothesis], expecting: Expecting = "free") -> H
 def joint(hypothesis: Hypothesis, loudest: float) -> float:
     """How probable it is beside one that was heard with confidence `loudest`, from 0 to 1."""
     heard = (hypothesis.heard / loudest) ** SOUND_WEIGHT if hypothesis.heard else 1.0
-    understood = 0.0 if hypothesis.intent == NOT_UNDERSTOOD else hypothesis.understood
-    return heard * understood
+    if hypothesis.intent == NOT_UNDERSTOOD:
+        return 0.0
+    weight = OUT_OF_SCOPE_WEIGHT if hypothesis.intent == OUT_OF_SCOPE else 1.0
+    return heard * hypothesis.understood * weight

@@ -5,6 +5,7 @@ Nothing is invented: every sentence is a card's, a calculator's, or one of the d
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rasa_sdk import Action, Tracker
@@ -20,6 +21,8 @@ from actions.retrieval import index
 from actions.understanding import Meaning, Understood, understand, understood
 
 Events = list[dict[str, Any]]
+
+OUT_OF_SCOPE = "out_of_scope"
 
 SURE = 0.45
 """From this confidence on a card is the answer."""
@@ -48,6 +51,28 @@ _ELLIPSIS = re.compile(r"^(?:那么?(?!个)|要是|如果|假如|假设|换成|�
 _FRAME = re.compile(r"^(?:那么?(?!个)|要是|如果|假如|假设|换成|万一|还有|我)+|(?:的话|呢|啊|呀)+$")
 LONGEST_ELLIPSIS = 14
 """Characters; a longer question stands for itself."""
+
+_GENERIC = re.compile(
+    "材料|手续|证件|东西|资料|多久|多长时间|多少|费用|哪里|哪儿|地址|网上|手机|条件|怎么|咋|申请|代办|拿到|下来|需要"
+    "|可以|什么|时候|啥|谁|办|弄|查|领|钱|天|行|要|带|在|上|能|吗|的|了|给|一|张|个|那|呢|去|到|几|有|没|是|不"
+)
+"""What may be asked of any subject."""
+
+_ASKS_BASIS = re.compile("依据|根据(?:是|什么|哪)|哪条(?:法|规定)|哪个文件|哪部法|法条")
+"""Said shortly after an answer it asks where that stands: 这个依据呢."""
+
+_OURS = re.compile("社保|社会保险|养老金|养老保险|退休|失业金|失业保险|工伤|参保|年金|领取资格")
+"""Who says one of these is not told that it is none of our business."""
+
+_TOPIC_ALONE = re.compile(
+    "(?:社保|社保卡|社会保险|养老|养老保险|退休|工伤|工伤保险|失业|失业保险)(?:的?(?:事情?|问题|方面|情况))?"
+)
+"""A subject and no question."""
+
+_HOW_MUCH = re.compile("怎么算|咋算|算算|算一下|能拿多少|能领多少|领多少|拿多少|多少钱|有多少")
+_RETIRING = re.compile("退休|退下来|退得了|能退")
+
+_ONLY_SEX = re.compile("(男|女)(?:的|人|性|职工|同志|士)?")
 
 _CORRECTION = re.compile(
     r"^(?:不是|不对|错了|你?听错了?|你?搞错了?|你?弄错了?|不是这个|我不是问这个)+[，,。\s]*"
@@ -100,7 +125,7 @@ class Adviser:
 
     async def _advise(self) -> None:
         self._note_province()
-        if self._said.intent == "ask_basis":
+        if self._said.intent == "ask_basis" or self._means_basis():
             return self._basis()
         if self._said.intent == "ask_detail":
             return self._detail()
@@ -113,6 +138,8 @@ class Adviser:
         if chosen := self._chosen():
             return self._answer(chosen)
         await self._corrected()
+        if self._said.intent == OUT_OF_SCOPE:
+            return await self._not_ours()
         if several := await self._several():
             return self._answer_all(several)
         if follow_up := await self._follow_up():
@@ -131,6 +158,10 @@ class Adviser:
             self._dispatcher.utter_message(response="utter_nothing_said_yet")
             return
         self._say(f"依据是{self._last.basis}。", None if self._in_form else NEXT_STEP)
+
+    def _means_basis(self) -> bool:
+        text = self._said.text
+        return bool(self._last and len(text) <= LONGEST_ELLIPSIS and _ASKS_BASIS.search(text))
 
     def _detail(self) -> None:
         if self._last is None:
@@ -204,23 +235,30 @@ class Adviser:
         text = self._said.text
         if self._last is None or len(text) > LONGEST_ELLIPSIS:
             return None
-        if self._said.intent != "follow_up" and not _ELLIPSIS.search(text):
+        foreign = self._said.intent == OUT_OF_SCOPE
+        # 在手机上能办吗: no subject of its own.
+        bare = len(_GENERIC.sub("", text)) <= 1
+        elliptic = self._said.intent == "follow_up" or _ELLIPSIS.search(text)
+        if not bare and (foreign or not elliptic):
             return None
-        core = _FRAME.sub("", text)
+        core, subject = _FRAME.sub("", text), self._last.subject
         if not core:
             return None
-        whole = await understand(self._last.subject + core)
+        whole = await understand(_for_the_other_sex(self._last.title, core) or subject + core)
         near = self._near(whole.cards)
         alone = self._near(self._said.cards)
         own = self._said.cards[0] if self._said.cards else None
-        if own and own not in alone and own.confidence >= SURE and self._said.intent == "policy":
+        stands = own and own not in alone and own.confidence >= SURE
+        if stands and not bare and self._said.intent == "policy":
             return None  # it stands for itself, on another subject
         best = max(near + alone, key=lambda each: each.confidence, default=None)
         if best and best.confidence >= LIKELY:
             return cards().get(best.name)
-        if self._said.intent == "follow_up" and len(whole.cards) > 0:
+        hopeful = near and near[0].confidence >= LIKELY / 2
+        if hopeful or (self._said.intent == "follow_up" and whole.cards):
             # Whatever is likeliest of this subject; with two of a kind, ask which.
-            self._said = Understood(text, "policy", near or whole.cards)
+            ranked = _among_themselves(near) if hopeful else near or whole.cards
+            self._said = Understood(text, "policy", ranked)
         return None
 
     def _near(self, meanings: list[Meaning]) -> list[Meaning]:
@@ -233,6 +271,16 @@ class Adviser:
             if (card := cards().get(each.name)) and card != last and cards().near(last, card)
         ]
 
+    async def _not_ours(self) -> None:
+        """Out of scope by itself; 对方全责呢 may yet go on about the last answer."""
+        if follow_up := await self._follow_up():
+            return self._answer(follow_up)
+        if _OURS.search(self._said.text):
+            self._said = replace(self._said, intent="policy")
+        if self._said.intent == "policy":
+            return self._decide()
+        return self._dispatcher.utter_message(response="utter_out_of_scope")
+
     # The answer.
 
     def _decide(self) -> None:
@@ -240,13 +288,19 @@ class Adviser:
         first = ranked[0] if ranked else Meaning("", 0.0)
         second = ranked[1] if len(ranked) > 1 else Meaning("", 0.0)
         card = cards().get(first.name)
+        if card and self._said.intent == "inform_value" and _QUESTION.search(self._said.text):
+            retires = "born" in values(self._said.text) and _RETIRING.search(self._said.text)
+            if retires or first.confidence >= LIKELY:
+                return self._answer((retires and _retirement_calculator()) or card)
         if card and self._said.intent == "policy":
+            if second.confidence and _TOPIC_ALONE.fullmatch(self._said.text):
+                return self._ask_which(first, second)
             clear = first.confidence >= max(LIKELY, CLEAR * second.confidence)
             if first.confidence >= SURE or clear:
                 return self._answer(card)
             once = misses_in_a_row(self._tracker) == 1
             if once and first.confidence >= LIKELY / 2 and second.confidence:
-                return ask_which(self._dispatcher, self._domain, first.name, second.name)
+                return self._ask_which(first, second)
         if self._said.intent in ("inform_value", "correct_me", "follow_up"):
             response = "utter_say_again" if self._said.intent == "correct_me" else None
             return self._dispatcher.utter_message(response=response or "utter_nothing_said_yet")
@@ -257,10 +311,19 @@ class Adviser:
         guesses += [card.meaning for card, _ in found]
         return ask_back(self._dispatcher, self._tracker, self._domain, list(dict.fromkeys(guesses)))
 
+    def _ask_which(self, first: Meaning, second: Meaning) -> None:
+        """Which of the two is meant? Once; then in other words, then with a person."""
+        if misses_in_a_row(self._tracker) > 1:
+            ask_back(self._dispatcher, self._tracker, self._domain, [])
+        else:
+            ask_which(self._dispatcher, self._domain, first.name, second.name)
+
     def _answer(self, card: Card) -> None:
         if not card.calculator and "born" in values(self._said.text):
             # With a birth month the caller's own date is the answer, not the rule.
             card = next((each for each in cards() if each.is_calculated_from_birth(card)), card)
+        elif not card.calculator and _HOW_MUCH.search(self._said.text):
+            card = self._calculator_of(card) or card
         self._events.append(SlotSet("card", card.id))
         if card.calculator:
             return self._calculate(card)
@@ -293,6 +356,15 @@ class Adviser:
         self._dispatcher.utter_message(text=text + (next_step or ""), json_message=control)
 
     # Calculators.
+
+    def _calculator_of(self, card: Card) -> Card | None:
+        """A calculator beside this card that can use at least two values of the question."""
+        given = values(self._said.text)
+        for other in cards():
+            takes = cards().takes[other.calculator] if other.calculator else ()
+            if len(given.keys() & set(takes)) > 1 and cards().near(card, other):
+                return other
+        return None
 
     def _calculate(self, card: Card) -> None:
         assert card.calculator
@@ -355,12 +427,34 @@ class Adviser:
                 self._events += await step(going_on, self._dispatcher, self._tracker)
                 return
         meanings = self._said.cards
-        card = cards().get(meanings[0].name) if meanings else None
+        if self._said.intent == OUT_OF_SCOPE:
+            card = await self._follow_up()
+            if card is None:
+                self._dispatcher.utter_message(response="utter_out_of_scope_in_form")
+        else:
+            card = cards().get(meanings[0].name) if meanings else None
         if card is None:
             return
         if form != "calculator_form":
             self._events.append(SlotSet("card", card.id))
         self._say(self._answer_with_basis(card), None, cards_told=[card])
+
+
+def _for_the_other_sex(title: str, core: str) -> str | None:
+    """The last question asked for women where it was about men, or the other way round."""
+    asked = _ONLY_SEX.fullmatch(core)
+    other = {"男": "女", "女": "男"}[asked[1]] if asked else ""
+    return title.replace(other, asked[1]) if asked and other in title else None
+
+
+def _among_themselves(meanings: list[Meaning]) -> list[Meaning]:
+    """With the confidence that each has where it can only be one of these."""
+    total = sum(each.confidence for each in meanings)
+    return [Meaning(each.name, each.confidence / total) for each in meanings]
+
+
+def _retirement_calculator() -> Card | None:
+    return next((card for card in cards() if card.calculator == "retirement"), None)
 
 
 def _names(several: list[Card]) -> set[str]:

@@ -4,6 +4,7 @@ Each input has patterns that tell it by its own words (出生, 交了…年, 账
 the one that the hotline has just asked for.
 """
 
+import datetime
 import re
 import unicodedata
 from decimal import Decimal
@@ -45,6 +46,7 @@ _DIGITS = r"(?:\d+|[零一二两三四五六七八九]+)"
 
 _BORN = re.compile(
     rf"(?P<year>{_DIGITS})年(?:的|份)?(?:生的?|出生的?)?(?P<month>{_NUMBER})月(?!的?(?:养老金|退休金|工资))"
+    rf"(?:份?的?(?P<day>{_NUMBER})[日号])?"
 )
 _BORN_YEAR = re.compile(rf"(?P<year>{_DIGITS})年?(?:生|出生|的)?")
 _RETIRES = re.compile(rf"(?P<year>{_DIGITS})年(?:以后|后|左右)?(?:到龄|到年龄|退休|达到)")
@@ -152,6 +154,8 @@ def _dates(text: str, asked: str | None) -> tuple[dict[str, str], str]:
         if len(_figures(match["year"])) in (2, 4) and match["month"]:
             month = int(_integer(match["month"]))
             found["born"] = f"{_year(match['year'])}-{month:02d}"
+            if match["day"] and not _exists(found["born"], _integer(match["day"])):
+                found["born"] += f"-{int(_integer(match['day']))}"  # no month: it is refused
             text = _without(text, match)
     elif asked in ("born", "year") and (match := _BORN_YEAR.search(text)):
         figures = _figures(match["year"])
@@ -164,6 +168,15 @@ def _dates(text: str, asked: str | None) -> tuple[dict[str, str], str]:
             found["year"] = _year(match[1], future=True)
             text = _without(text, match)
     return found, text
+
+
+def _exists(month: str, day: float) -> bool:
+    """Whether the month has this day."""
+    try:
+        datetime.date.fromisoformat(f"{month}-{int(day):02d}")
+    except ValueError:
+        return False
+    return True
 
 
 def _ages(text: str, asked: str | None) -> tuple[dict[str, str], str]:
