@@ -2,12 +2,12 @@
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from assistant.settings import ROOT, ConfigError
+from assistant import yaml_file
+from assistant.settings import ROOT
 
 FILE = ROOT / "configs" / "parameters.yaml"
 
@@ -54,13 +54,4 @@ class Parameter(BaseModel):
 
 def load(file: Path = FILE) -> dict[str, Parameter]:
     """All parameters by name; raises ConfigError that names file and field."""
-    try:
-        values: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, Parameter]).validate_python(values)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{file}: {where + ': ' if where else ''}{message}") from None
+    return yaml_file.read(file, TypeAdapter(dict[str, Parameter]))

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from assistant import yaml_file
 from assistant.backend.effects import EFFECTS
 from assistant.backend.facts import ANSWERS, COMMON
 from assistant.backend.months import MONTH
@@ -115,12 +115,4 @@ def load_items(folder: Path = SERVICES_FOLDER) -> dict[str, Item]:
 
 
 def _load(file: Path) -> Item:
-    try:
-        return Item.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{file}: {where + ': ' if where else ''}{message}") from None
+    return yaml_file.read(file, TypeAdapter(Item))
