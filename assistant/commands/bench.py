@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assistant import settings as configuration
+from assistant.commands import bench_asr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     nlu.add_argument("--json", action="store_true", help="one JSON object on standard output")
     nlu.add_argument("--picture", type=Path, metavar="PNG", help="draw the confusion matrix")
     nlu.set_defaults(run=run_nlu)
+    bench_asr.register(benches)
 
 
 def run(args: argparse.Namespace) -> int:

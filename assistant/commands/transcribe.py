@@ -43,14 +43,8 @@ def run(args: argparse.Namespace) -> int:
     from assistant.speech import recognizers
 
     speech = configuration.load(args.config, args.overrides).speech
-    if args.engine in ("auto", "vosk", "whisper"):
-        speech = speech.model_copy(update={"recognizer": args.engine})
     try:
-        choices = recognizers.available() if args.engine == "all" else []
-        engines = [
-            recognizers.open_engine(choice, speech.threads)
-            for choice in choices or [recognizers.choose(speech)]
-        ]
+        engines = recognizers.asked_for(speech, args.engine)
     except ModelError as error:
         print(f"hotline: {error}", file=sys.stderr)
         return 1

@@ -34,6 +34,8 @@ class Transcript:
     confidence: float = 0.0
     alternatives: tuple[Alternative, ...] = ()
     """n-best, best first; the first one is `text` itself."""
+    heard: str = ""
+    """The likeliest words before any repair; empty where the engine repairs nothing."""
 
 
 class RecognizerStream(Protocol):

@@ -66,6 +66,18 @@ def available() -> list[Choice]:
     return choices
 
 
+def asked_for(speech: Speech, engine: str | None) -> list[Recognizer]:
+    """The engines of a command's --engine, loaded: one, or for "all" every one that is there.
+
+    None is what is configured. Raises ModelError.
+    """
+    if engine == "all" and (choices := available()):
+        return [open_engine(choice, speech.threads) for choice in choices]
+    if engine not in (None, "all"):
+        speech = speech.model_copy(update={"recognizer": engine})
+    return [open_engine(choose(speech), speech.threads)]
+
+
 def load(speech: Speech) -> Loaded:
     """The chosen engine, loaded; the log says which and why. Raises ModelError."""
     choice = choose(speech)

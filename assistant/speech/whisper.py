@@ -161,7 +161,8 @@ class WhisperRecognizer:
             Alternative(text, math.exp(certainty + (score - top) / heard.tokens))
             for text, (score, _) in best_first
         )
-        return Transcript(alternatives[0].text, alternatives[0].confidence, alternatives)
+        best = alternatives[0]
+        return Transcript(best.text, best.confidence, alternatives, hypotheses[0].text)
 
     def _prompt(self, text: str) -> list[int]:
         """Tokens that come before the decoder's own; their order is Whisper's."""
@@ -202,7 +203,8 @@ class WhisperStream:
             return self._heard[0] if self._heard else Transcript("")
         text = "，".join(transcript.text for transcript in self._heard)
         confidence = min(transcript.confidence for transcript in self._heard)
-        return Transcript(text, confidence, (Alternative(text, confidence),))
+        heard = "，".join(transcript.heard for transcript in self._heard)
+        return Transcript(text, confidence, (Alternative(text, confidence),), heard)
 
     def _hear(self, piece: Piece) -> None:
         transcript = self._recognizer.transcribe(piece, self._expecting)
