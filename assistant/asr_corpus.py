@@ -7,6 +7,7 @@ Mandarin voices and kept in the cache.
 
 import asyncio
 import datetime
+import functools
 import hashlib
 import os
 import random
@@ -82,7 +83,8 @@ class Utterance:
         return resample(mono, own, rate) / 32768
 
 
-def trained_on() -> set[str]:
+@functools.cache
+def trained_on() -> frozenset[str]:
     """All texts, normalised, from which the dialogue or the language model has learned."""
     nlu = [policies.training_data(policies.load())]
     for file in sorted((RASA_PROJECT / "data" / "nlu").glob("*.yml")):
@@ -93,7 +95,7 @@ def trained_on() -> set[str]:
         for entry in data["nlu"]
         for line in entry.get("examples", "").splitlines()
     ]
-    return {normalise(text) for text in [*examples, *language_model.phrases()]}
+    return frozenset(normalise(text) for text in [*examples, *language_model.phrases()])
 
 
 def chosen(cases: Iterable[Case], shares: dict[str, int] = SHARES) -> list[Case]:
