@@ -6,6 +6,7 @@ more than the change costs. Digits and numerals are never touched.
 """
 
 import functools
+import heapq
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -30,6 +31,9 @@ SOUND = 1.5
 FARTHEST = 3.1
 """Syllables farther apart than this are no candidates."""
 
+_Path = tuple[float, str, str]
+"""Score, sentence so far, and the characters of it that the next one depends on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
@@ -51,29 +55,46 @@ class Repair:
                 for sound in readings(character):
                     self._of_sound[sound].append(character)
         self._candidates = functools.lru_cache(8192)(self._find_candidates)
+        self._reached = functools.lru_cache(1024)(self._find_reached)
         self._near = functools.lru_cache(2048)(self._find_near)
 
     def __call__(self, text: str) -> Repaired:
         """The likeliest sentence that sounds like this one; the same one when it stands well."""
-        beam = {"": (START * (ORDER - 1), 0.0)}
-        for character in text:
-            reached: dict[str, tuple[str, float]] = {}
-            for sentence, (history, score) in beam.items():
-                for candidate, cost in self._candidates(character):
-                    seen = DIGIT if candidate.isdecimal() else candidate
-                    reached[sentence + candidate] = (
-                        history[1:] + seen,
-                        score + self._model.score(history, seen) - cost,
-                    )
-            best = sorted(reached, key=lambda sentence: -reached[sentence][1])[:BEAM]
-            beam = {sentence: reached[sentence] for sentence in best}
+        # the hypotheses of one utterance begin alike: what is known of a beginning is kept
+        for end in range(len(text)):
+            self._reached(text[:end])
         return max(
             (
                 Repaired(sentence, score + self._model.score(history, END))
-                for sentence, (history, score) in beam.items()
+                for score, sentence, history in self._reached(text)
             ),
             key=lambda repaired: repaired.score,
         )
+
+    def _find_reached(self, text: str) -> list[_Path]:
+        """The BEAM likeliest sentences for this text, not yet ended, in no order."""
+        if not text:
+            return [(0.0, "", START * (ORDER - 1))]
+        before = sorted(self._reached(text[:-1]), reverse=True)
+        (same, _), *changes = self._candidates(text[-1])
+        seen = DIGIT if same.isdecimal() else same
+        score = self._model.score
+        best = [
+            (so_far + score(history, seen), sentence + same, history[1:] + seen)
+            for so_far, sentence, history in before
+        ]
+        heapq.heapify(best)
+        for so_far, sentence, history in before:
+            for candidate, cost in changes:
+                # no probability exceeds one, and the next candidates cost no less
+                if len(best) == BEAM and so_far - cost <= best[0][0]:
+                    break
+                total = so_far - cost + score(history, candidate)
+                if len(best) < BEAM:
+                    heapq.heappush(best, (total, sentence + candidate, history[1:] + candidate))
+                elif total > best[0][0]:
+                    heapq.heapreplace(best, (total, sentence + candidate, history[1:] + candidate))
+        return best
 
     def _find_candidates(self, character: str) -> list[tuple[str, float]]:
         same = [(character, 0.0)]
@@ -85,7 +106,8 @@ class Repair:
                 for other in self._of_sound[near]:
                     apart[other] = min(far, apart.get(other, far))
         apart.pop(character, None)
-        return same + [(other, CHANGE + SOUND * apart[other]) for other in sorted(apart)]
+        cheapest_first = sorted(apart, key=lambda other: (apart[other], other))
+        return same + [(other, CHANGE + SOUND * apart[other]) for other in cheapest_first]
 
     def _find_near(self, sound: str) -> list[tuple[str, float]]:
         """The syllables that may stand for this one, and how far each is."""
