@@ -12,7 +12,7 @@ from assistant.speech import language_model, repair
 from assistant.speech.chinese import normalise
 from assistant.speech.error_rate import character_error_rate, characters, syllable_error_rate
 from assistant.speech.language_model import LanguageModel
-from assistant.speech.repair import Repair
+from assistant.speech.repair import Repair, change_cost
 from assistant.speech.sounds import APART, DIFFERENT, NEAR, distance
 
 
@@ -34,6 +34,21 @@ def caller_texts() -> list[str]:
 )
 def test_homophones_are_mended(heard: str, said: str) -> None:
     assert repair.load()(heard).text == said
+
+
+def test_what_was_heard_with_confidence_is_changed_less_easily() -> None:
+    costs = [change_cost(confidence) for confidence in (0.0, 0.3, 0.5, 0.7, 0.9, 1.0)]
+    assert costs == sorted(set(costs))
+    mend = repair.load()
+    assert mend("为价五口人", change_cost(0.5)).text != "为价五口人"
+    assert mend("为价五口人", 50.0).text == "为价五口人"
+
+
+def test_an_earlier_hypothesis_changes_nothing_of_a_later_one() -> None:
+    model = LanguageModel(["工伤认定要多久", "工伤保险"])
+    used = Repair(model)
+    for text in ("工商认", "工商认定要", "工商保险", "工商认定要多久"):
+        assert used(text) == Repair(model)(text)
 
 
 def test_right_text_is_left_alone() -> None:

@@ -7,6 +7,7 @@ more than the change costs. Digits and numerals are never touched.
 
 import functools
 import heapq
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -22,10 +23,13 @@ from assistant.speech.language_model import (
 from assistant.speech.sounds import distance, readings
 
 NUMERALS = frozenset("〇零一二两三四五六七八九十百千万亿幺半")
-BEAM = 12
+BEAM = 24
 """Sentences kept side by side at each character."""
 CHANGE = 6.0
-"""Cost of any change, in nats: what the recogniser wrote is evidence too."""
+"""Cost of any change, in nats, where nothing is known of the recogniser's confidence: what it
+wrote is evidence too."""
+EVEN = 3.5
+"""Cost of a change where the recogniser is as likely wrong as right about a character."""
 SOUND = 1.5
 """Weight of the distance in sound."""
 FARTHEST = 3.1
@@ -33,6 +37,15 @@ FARTHEST = 3.1
 
 _Path = tuple[float, str, str]
 """Score, sentence so far, and the characters of it that the next one depends on."""
+
+
+def change_cost(confidence: float) -> float:
+    """Nats for exchanging a character that is right with this probability: its log odds more.
+
+    In steps of a half, so that the hypotheses of one utterance share their beginnings.
+    """
+    odds = max(confidence, 0.05) / max(1 - confidence, 0.01)
+    return max(round(2 * (EVEN + math.log(odds))) / 2, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +71,27 @@ class Repair:
         self._reached = functools.lru_cache(1024)(self._find_reached)
         self._near = functools.lru_cache(2048)(self._find_near)
 
-    def __call__(self, text: str) -> Repaired:
-        """The likeliest sentence that sounds like this one; the same one when it stands well."""
+    def __call__(self, text: str, change: float = CHANGE) -> Repaired:
+        """The likeliest sentence that sounds like this one; the same one when it stands well.
+
+        `change` is what exchanging a character costs, in nats.
+        """
         # the hypotheses of one utterance begin alike: what is known of a beginning is kept
         for end in range(len(text)):
-            self._reached(text[:end])
+            self._reached(text[:end], change)
         return max(
             (
                 Repaired(sentence, score + self._model.score(history, END))
-                for score, sentence, history in self._reached(text)
+                for score, sentence, history in self._reached(text, change)
             ),
             key=lambda repaired: repaired.score,
         )
 
-    def _find_reached(self, text: str) -> list[_Path]:
+    def _find_reached(self, text: str, change: float) -> list[_Path]:
         """The BEAM likeliest sentences for this text, not yet ended, in no order."""
         if not text:
             return [(0.0, "", START * (ORDER - 1))]
-        before = sorted(self._reached(text[:-1]), reverse=True)
+        before = sorted(self._reached(text[:-1], change), reverse=True)
         (same, _), *changes = self._candidates(text[-1])
         seen = DIGIT if same.isdecimal() else same
         score = self._model.score
@@ -85,7 +101,8 @@ class Repair:
         ]
         heapq.heapify(best)
         for so_far, sentence, history in before:
-            for candidate, cost in changes:
+            for candidate, far in changes:
+                cost = change + far
                 # no probability exceeds one, and the next candidates cost no less
                 if len(best) == BEAM and so_far - cost <= best[0][0]:
                     break
@@ -107,7 +124,7 @@ class Repair:
                     apart[other] = min(far, apart.get(other, far))
         apart.pop(character, None)
         cheapest_first = sorted(apart, key=lambda other: (apart[other], other))
-        return same + [(other, CHANGE + SOUND * apart[other]) for other in cheapest_first]
+        return same + [(other, SOUND * apart[other]) for other in cheapest_first]
 
     def _find_near(self, sound: str) -> list[tuple[str, float]]:
         """The syllables that may stand for this one, and how far each is."""

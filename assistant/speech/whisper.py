@@ -22,7 +22,7 @@ from assistant.speech.chinese import normalise
 from assistant.speech.guards import SHORTEST_VOICE_S, implausible
 from assistant.speech.pieces import Piece, Pieces
 from assistant.speech.recognizer import Alternative, Expecting, Partial, Transcript
-from assistant.speech.repair import Repair
+from assistant.speech.repair import Repair, change_cost
 from assistant.speech.resample import Resampler
 from assistant.speech.vad import RATE
 
@@ -147,10 +147,12 @@ class WhisperRecognizer:
     def _transcript(self, hypotheses: list[_Hypothesis], expecting: Expecting) -> Transcript:
         """Ranks by what was heard and by what is said on this hotline, the same words once."""
         ranked: dict[str, tuple[float, _Hypothesis]] = {}
+        likeliest = hypotheses[0]
+        change = change_cost(math.exp(likeliest.log_probability / likeliest.tokens))
         for heard in hypotheses:
             text, score = heard.text, heard.log_probability
             if self._repair and expecting in REPAIRED:
-                repaired = self._repair(text)
+                repaired = self._repair(text, change)
                 text, score = repaired.text, score + LANGUAGE_WEIGHT * repaired.score
             if text not in ranked or score > ranked[text][0]:
                 ranked[text] = (score, heard)
@@ -162,7 +164,7 @@ class WhisperRecognizer:
             for text, (score, _) in best_first
         )
         best = alternatives[0]
-        return Transcript(best.text, best.confidence, alternatives, hypotheses[0].text)
+        return Transcript(best.text, best.confidence, alternatives, likeliest.text)
 
     def _prompt(self, text: str) -> list[int]:
         """Tokens that come before the decoder's own; their order is Whisper's."""
