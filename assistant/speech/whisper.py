@@ -1,4 +1,5 @@
-"""Whisper behind the recogniser's seam: CTranslate2 on the utterance alone.
+"""Whisper behind the recogniser's seam: CTranslate2 encodes the utterance alone, and a decoder of
+our own on ONNX Runtime finds the words (whisper_decoder.py).
 
 faster-whisper always encodes 30 s, of which a caller's turn fills three; here the encoder gets
 the utterance and a little silence, which takes a third of the time at the same accuracy. What
@@ -6,6 +7,7 @@ the cut costs is that now and then the decoder loops; the guards see that and lo
 with the full 30 s.
 """
 
+import json
 import logging
 import math
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from assistant.speech.recognizer import Alternative, Expecting, Partial, Transcr
 from assistant.speech.repair import Repair, change_cost
 from assistant.speech.resample import Resampler
 from assistant.speech.vad import RATE
+from assistant.speech.whisper_decoder import BeamSearch
+from assistant.speech.whisper_graph import read_weights
+from assistant.speech.whisper_vocabulary import vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +85,7 @@ class WhisperRecognizer:
     def __init__(self, folder: Path, threads: int = 2, repair: Repair | None = None) -> None:
         """`folder` holds model.bin, config.json, tokenizer.json and vocabulary.txt.
 
-        Raises RuntimeError when CTranslate2 cannot read the model.
+        Raises RuntimeError when the model cannot be read.
         """
         self._model = ctranslate2.models.Whisper(
             str(folder), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads
@@ -89,6 +94,7 @@ class WhisperRecognizer:
         self._features = FeatureExtractor()
         self._repair = repair
         self._prompts = {kind: self._prompt(text) for kind, text in PROMPTS.items()}
+        self._search = self._decoder(folder, threads)
 
     def open(self, rate: int, expecting: Expecting = "free") -> "WhisperStream":
         """A stream for one utterance of audio at `rate` Hz."""
@@ -114,24 +120,16 @@ class WhisperRecognizer:
         encoded = self._model.encode(
             ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None]))
         )
-        prompt = self._prompts[expecting]
         most = int(voiced_s * _TOKENS_PER_S) + _TOKENS_MORE
-        result = self._model.generate(
-            encoded,
-            [prompt],
-            beam_size=BEAM,
-            num_hypotheses=BEAM,
-            return_scores=True,
-            max_length=len(prompt) + most,  # CTranslate2 counts the prompt's tokens too
-        )[0]
+        found = self._search(np.asarray(encoded), self._prompts[expecting], most, BEAM)
         return [
             _Hypothesis(
-                normalise(self._tokenizer.decode(tokens)),
-                score * (len(tokens) + 1),
-                len(tokens) + 1,
-                loops=len(tokens) >= most,
+                normalise(self._tokenizer.decode(each.tokens)),
+                each.log_probability,
+                len(each.tokens) + 1,
+                loops=not each.ended,
             )
-            for tokens, score in zip(result.sequences_ids, result.scores, strict=True)
+            for each in found
         ]
 
     def _refused(self, hypothesis: _Hypothesis, piece: Piece, expecting: Expecting) -> bool:
@@ -172,6 +170,19 @@ class WhisperRecognizer:
         start = "<|startofprev|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>"
         marks = [self._mark(mark) for mark in (*start, "<|notimestamps|>")]
         return [marks[0], *before, *marks[1:]]
+
+    def _decoder(self, folder: Path, threads: int) -> BeamSearch:
+        """Raises RuntimeError when the model's files are damaged."""
+        try:
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+            suppressed, never_first = config["suppress_ids"], config["suppress_ids_begin"]
+        except (OSError, ValueError, KeyError) as error:
+            raise RuntimeError(f"config.json: {error}") from None
+        end = self._mark("<|endoftext|>")
+        told = {token for prompt in self._prompts.values() for token in prompt}
+        kept, silent = vocabulary(self._tokenizer, {end, *told}, suppressed)
+        weights = read_weights(folder / "model.bin")
+        return BeamSearch(weights, kept, silent, end, never_first, threads)
 
     def _mark(self, name: str) -> int:
         token = self._tokenizer.token_to_id(name)

@@ -1,0 +1,69 @@
+"""Guards the decoder of our own: its vocabulary, its reader of weights, its limit on length."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+
+from assistant import models
+from assistant.speech.chinese import normalise
+from assistant.speech.whisper import PROMPTS, WhisperRecognizer
+from assistant.speech.whisper_graph import read_weights
+from assistant.speech.whisper_vocabulary import vocabulary
+
+pytestmark = pytest.mark.skipif(
+    not models.present("whisper-base"), reason="needs `hotline models pull`"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_file(str(models.find("whisper-base") / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("text", [*PROMPTS.values(), "工伤认定申请表要盖公章吗", "A4纸，440103。"])
+def test_all_that_callers_say_can_be_written(tokenizer: tokenizers.Tokenizer, text: str) -> None:
+    kept, silent = vocabulary(tokenizer, [], [])
+    assert set(tokenizer.encode(normalise(text), add_special_tokens=False).ids) <= set(
+        kept.tolist()
+    )
+    assert not silent.any()
+
+
+@pytest.mark.parametrize("text", ["現在", "hello", "こんにちは", "привет"])
+def test_other_scripts_and_languages_cannot(tokenizer: tokenizers.Tokenizer, text: str) -> None:
+    kept, _ = vocabulary(tokenizer, [], [])
+    assert not set(tokenizer.encode(text, add_special_tokens=False).ids) <= set(kept.tolist())
+
+
+def test_what_is_only_told_is_never_said(tokenizer: tokenizers.Tokenizer) -> None:
+    mark = tokenizer.token_to_id("<|zh|>")
+    assert mark is not None
+    kept, silent = vocabulary(tokenizer, [mark], [])
+    assert silent[kept.tolist().index(mark)] == -np.inf
+
+
+def test_a_search_ends_at_its_limit() -> None:
+    whisper = WhisperRecognizer(models.find("whisper-base"), 1)
+    noise = np.random.default_rng(1).standard_normal((1, 60, 512)).astype(np.float32)
+    prompt = whisper._prompts["free"]
+    found = whisper._search(noise, prompt, 4, 3)
+    assert 1 <= len(found) <= 3
+    assert all(len(each.tokens) <= 5 for each in found)
+    certainties = [each.certainty for each in found]
+    assert certainties == sorted(certainties, reverse=True)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 40, 100_000])
+def test_a_damaged_model_is_told_of(tmp_path: Path, keep: int) -> None:
+    whole = (models.find("whisper-base") / "model.bin").read_bytes()
+    (tmp_path / "model.bin").write_bytes(whole[:keep])
+    with pytest.raises(RuntimeError, match=r"damaged"):
+        read_weights(tmp_path / "model.bin")
+
+
+def test_another_model_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"\x06\x00\x00\x00\x05\x00Bert\x00" + b"\x00" * 64)
+    with pytest.raises(RuntimeError, match="not Whisper"):
+        read_weights(tmp_path / "model.bin")
