@@ -8,16 +8,27 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
+from assistant.call import Call
 from assistant.channels import sip_call, sip_source
 from assistant.channels.channel import Pcm
 from assistant.channels.sip import SipListener
+from assistant.channels.sip_call import SipChannel
 from assistant.channels.sip_media import FRAME, RATE
 from assistant.channels.sip_source import SourceLock
+from assistant.dialogue.dialogue import CallStarted, Keys, Silence
+from assistant.hearing import Hearing
+from assistant.journal import Event, Journal
+from assistant.line_trouble import MUTED
+from assistant.playback import Playback
+from assistant.settings import Privacy, Settings, Turns
 from tests.sip_peer import COMFORT_NOISE, PCMA, PCMU, Peer, encode_alaw
+from tests.test_call import GOODBYE, GREETING, Ears, Mouth, NoRecords, Script, speech, spoken
 from tests.test_sip import Desk, in_time, is_loud, pitch, settings, tone
 
 Schedule = list[tuple[float, bytes]]
@@ -269,7 +280,7 @@ def test_an_address_is_trusted_after_a_second_and_given_up_in_silence() -> None:
     assert heard == ["b:2"] * (sip_source.OPEN_AGAIN_S - 1) + [""]
 
 
-# -- changes in the middle of a call --------------------------------------------------------------
+# -- changes in the middle of a call ---------------------------------------------------------------
 
 
 async def test_the_codec_changes_in_the_middle_of_a_call() -> None:
@@ -302,7 +313,9 @@ async def test_on_hold_the_playback_rests(hold: str) -> None:
         playing = asyncio.create_task(line.channel.play(tone(440, 0.5)))
         await line.desk.more_frames(50)
         assert not playing.done(), "nobody would have heard it"
+        assert line.channel.held
         assert await peer.invite(peer.sdp("sendrecv")) == 200
+        assert not line.channel.held
         await asyncio.wait_for(playing, 10)
         line.desk.heard.clear()
         await peer.speak(tone(1000, 0.5))
@@ -430,3 +443,89 @@ async def test_fifty_callers_in_a_second() -> None:
             assert await next_caller.invite() == 200
         for peer in peers:
             await peer.__aexit__()
+
+
+# -- a whole call over the wire --------------------------------------------------------------------
+
+
+class Conversation:
+    """A real call on the channel, with scripted ears, mind and voice; asks again after 2 s."""
+
+    def __init__(self) -> None:
+        self.dialogue = Script({CallStarted(): GREETING, Silence(3): GOODBYE})
+        self.events: list[Event] = []
+        self.workers = ThreadPoolExecutor(1)
+
+    async def __call__(self, channel: SipChannel) -> None:
+        chosen = Settings(turns=Turns(no_input_s=2))
+        records: Any = NoRecords()
+        call = Call(
+            "c1",
+            channel,
+            Hearing(channel, Ears(["好"]), chosen.turns, self.workers),
+            Playback(channel, [Mouth()]),
+            self.dialogue,
+            Journal("c1", "sip", "", self.events.append, records, Privacy()),
+            chosen,
+        )
+        await call.run()
+
+    async def said(self, what: object) -> None:
+        """Wait until the dialogue was told `what`."""
+        async with asyncio.timeout(20):
+            while what not in self.dialogue.said:
+                await asyncio.sleep(0.05)
+
+    async def spoke(self, text: str) -> None:
+        """Wait until `text` was spoken."""
+        async with asyncio.timeout(20):
+            while text not in spoken(self.events):
+                await asyncio.sleep(0.05)
+
+
+def hiss(seconds: float) -> Pcm:
+    """The noise of an open microphone."""
+    return np.random.default_rng(7).integers(-40, 41, round(seconds * RATE)).astype(np.int16)
+
+
+async def test_a_muted_phone_is_told_so() -> None:
+    call = Conversation()
+    async with SipListener(settings(), call) as sip, Peer(sip.port) as peer:
+        assert await peer.invite() == 200
+        sending = asyncio.create_task(peer.speak(np.zeros(RATE * 10, np.int16)))
+        await call.spoke(MUTED)
+        sending.cancel()
+        await peer.bye()
+    assert call.dialogue.said == [CallStarted()]
+
+
+async def test_on_hold_nobody_is_asked_and_afterwards_somebody_is() -> None:
+    call = Conversation()
+    async with SipListener(settings(), call) as sip, Peer(sip.port) as peer:
+        assert await peer.invite() == 200
+        await call.spoke(GREETING[0].text)
+        await peer.speak(hiss(1))
+        assert await peer.invite(peer.sdp("sendonly")) == 200
+        await asyncio.sleep(4)
+        assert call.dialogue.said == [CallStarted()]
+        assert await peer.invite(peer.sdp("sendrecv")) == 200
+        sending = asyncio.create_task(peer.speak(hiss(10)))
+        await call.said(Silence(1))
+        sending.cancel()
+        await peer.bye()
+
+
+async def test_keys_in_the_middle_of_speech_are_the_only_turn() -> None:
+    call = Conversation()
+    async with SipListener(settings(), call) as sip, Peer(sip.port) as peer:
+        assert await peer.invite() == 200
+        await call.spoke(GREETING[0].text)
+        await peer.speak(hiss(0.6))
+        speaking = asyncio.create_task(peer.speak(np.concatenate([speech(1.6), hiss(2)])))
+        await asyncio.sleep(0.8)
+        for digit in "12#":
+            await peer.press(digit)
+        await call.said(Keys("12"))
+        await speaking
+        await peer.bye()
+    assert call.dialogue.said == [CallStarted(), Keys("12")]

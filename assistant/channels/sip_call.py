@@ -179,6 +179,11 @@ class SipChannel:
     # -- more than a Channel ---------------------------------------------------------------------
 
     @property
+    def held(self) -> bool:
+        """Whether the peer has put us on hold."""
+        return self._port is not None and self._port.held
+
+    @property
     def closed(self) -> bool:
         """Whether the line has dropped."""
         return self._leg is None
@@ -301,8 +306,7 @@ class SipChannel:
         while silent_s < RTP_TIMEOUT_S:
             await asyncio.sleep(1)
             now = self._packets()
-            held = self._port is not None and self._port.held
-            silent_s = silent_s + 1 if now == before and not held else 0
+            silent_s = silent_s + 1 if now == before and not self.held else 0
             self._tie_source(now != before)
             before = now
         log.warning("no RTP for %d s: the caller is gone, hanging up", RTP_TIMEOUT_S)
