@@ -26,6 +26,9 @@ must not be kept waiting."""
 NO_SOUND_S = 3.0
 """A synthesiser that gives nothing for so long hangs; the next one speaks."""
 
+AVOID_S = 30.0
+"""One that has hung is tried last for so long: each try costs the caller NO_SOUND_S of silence."""
+
 HOLD_BACK_S = 3.0
 """The caller hears nothing for at most so long while sound is gathered that would else break off:
 then the next synthesiser speaks, or what there is is played."""
@@ -55,6 +58,8 @@ class Playback:
         self._pieces: list[_Piece] = []
         self._ahead = 0
         self._room = asyncio.Event()
+        self._avoided: dict[Synthesizer, float] = {}
+        """Synthesisers that have hung, and until when they are tried last."""
         self._dry_since: float | None = None
         """Since when nothing is left to play; None while something is."""
         self.pace = 1.0
@@ -120,8 +125,9 @@ class Playback:
         for sentence in sentences(text):
             piece = _Piece(sentence)
             self._pieces.append(piece)
-            for synthesizer in self._synthesizers:
-                is_last = synthesizer is self._synthesizers[-1]
+            synthesizers = self._in_order()
+            for synthesizer in synthesizers:
+                is_last = synthesizer is synthesizers[-1]
                 try:
                     async for pcm in self._smooth(synthesizer, sentence, is_last):
                         piece.synthesised += len(pcm)
@@ -134,10 +140,16 @@ class Playback:
                     chunks.put_nowait((piece, gap))
                     break
                 except SynthesisError as error:
+                    if isinstance(error, _Hangs):
+                        self._avoided[synthesizer] = asyncio.get_running_loop().time() + AVOID_S
                     log.warning("%s cannot speak this sentence: %s", synthesizer.name, error)
             else:
                 log.error("no synthesiser can speak; the caller misses one sentence")
         chunks.put_nowait(None)
+
+    def _in_order(self) -> list[Synthesizer]:
+        now = asyncio.get_running_loop().time()
+        return sorted(self._synthesizers, key=lambda each: self._avoided.get(each, 0.0) > now)
 
     async def _wait_for_room(self) -> None:
         while self._ahead > AHEAD_S * self._channel.rate:
@@ -173,6 +185,10 @@ class Playback:
         yield np.concatenate([*gathered, resampler.finish()])
 
 
+class _Hangs(SynthesisError):
+    """No sound came in time; the next try may hang as well."""
+
+
 async def _in_time(sound: AsyncIterator[Pcm]) -> AsyncIterator[Pcm]:
     """The same, but never a longer wait for more of it than NO_SOUND_S. Raises SynthesisError."""
     while True:
@@ -180,7 +196,7 @@ async def _in_time(sound: AsyncIterator[Pcm]) -> AsyncIterator[Pcm]:
             async with asyncio.timeout(NO_SOUND_S):
                 chunk = await anext(sound, None)
         except TimeoutError:
-            raise SynthesisError(f"it gave no sound for {NO_SOUND_S:g} s") from None
+            raise _Hangs(f"it gave no sound for {NO_SOUND_S:g} s") from None
         if chunk is None:
             return
         yield chunk
