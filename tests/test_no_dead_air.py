@@ -234,7 +234,7 @@ def hold(
     return outcome, spoken(events), seconds
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(30))
 def test_no_order_of_events_leaves_a_caller_in_silence(seed: int) -> None:
     chance = random.Random(seed)
     says: dict[float, Pcm | str] = {}
@@ -250,11 +250,13 @@ def test_no_order_of_events_leaves_a_caller_in_silence(seed: int) -> None:
     if seed % 4 == 0:
         voices.insert(0, Larynx(chance, "..~~!?"))
         limit += NO_SOUND_S  # the first voice is waited for, then the second speaks
+    ears = Ears(chance, ["", "嗯", "查养老金", "请问一下那个"])
+    ears.streaming = seed % 5 == 1  # then each frame is one more chance to hang
     outcome, _, seconds = hold(
         wire,
         Mind(chance, "......~~~!0" + "?x"[seed % 2]),
-        Ears(chance, ["", "嗯", "查养老金", "请问一下那个"]),
-        Workers(chance, "....~~~!?"),
+        ears,
+        Workers(chance, "." * 200 + "~!?" if ears.streaming else "....~~~!?"),
         voices,
     )
     assert wire.longest_quiet_s <= limit
