@@ -23,8 +23,10 @@ from assistant.dialogue.dialogue import (
     Speed,
     Transfer,
 )
-from assistant.hearing import Hearing
+from assistant.hearing import Heard, Hearing
 from assistant.journal import Journal
+from assistant.line_trouble import LineTrouble
+from assistant.patience import Patience
 from assistant.playback import Playback
 from assistant.settings import Settings
 from assistant.speech.recognizer import Expecting, Transcript
@@ -38,14 +40,24 @@ LEAD_IN_S = 0.2
 FILLER_AFTER_S = 1.5
 """An answer that takes longer than this is announced; dead air makes callers hang up."""
 
+FILLER_AGAIN_S = 5.0
+"""… and is announced again after this long."""
+
+THINKING_LIMIT_S = 40.0
+"""A dialogue that has not answered by then never will, whatever its own timeout."""
+
+LOOK_S = 0.1
+"""How often it is looked whether silence has lasted too long."""
+
 NOISE_MS = 400
 """Voice shorter than this in which no word was recognised is a cough or a knock, not a turn."""
 
 FILLER = "请您稍等。"
+STILL = "还在为您处理，请再稍等一下。"
 FAREWELL = "不好意思，系统马上要维护，这次通话先到这里。请您过几分钟再拨，再见。"
 TOO_LONG = "不好意思，这次通话已经到最长时间了。还有问题请您再拨过来，再见。"
 BROKEN = "不好意思，系统出了点问题，您办的事情没有丢。请您稍后再拨，再见。"
-FIXED_PROMPTS = (FILLER, FAREWELL, TOO_LONG, BROKEN)
+FIXED_PROMPTS = (FILLER, STILL, FAREWELL, TOO_LONG, BROKEN)
 """What this module itself says; rendered at set-up, so that it can be said whatever dies."""
 
 
@@ -84,6 +96,9 @@ class Call:
         self._unsaid: Sequence[Reply] = ()
         """What an interruption cut off, from the sentence on in which it came."""
         self._expecting: Expecting = "free"
+        self._trouble = LineTrouble(settings.call)
+        self._over_voice = False
+        """Whether what is said now goes on over the caller's voice: only a key stops it."""
         self._outcome: Outcome | None = None
         self._closing = asyncio.Event()
 
@@ -130,29 +145,62 @@ class Call:
         await asyncio.sleep(LEAD_IN_S)
         await self._answer(CallStarted())
         while self._outcome is None:
-            await self._answer(await self._listen())
+            said = await self._listen()
+            if isinstance(said, Reply):
+                self._journal.understood(Response([said], intent="line_trouble"))
+                await self._say([said])
+            else:
+                await self._answer(said)
         return self._outcome
 
-    async def _listen(self) -> Said:
+    async def _listen(self) -> Said | Reply:
+        """The caller's next turn; a Reply, where something is to be said of the line instead."""
         self._journal.listening()
+        now = asyncio.get_running_loop().time
+        patience = Patience(self._settings.turns.no_input_s, now())
         while True:
             try:
-                heard = await asyncio.wait_for(
-                    self._hearing.turns.get(), self._settings.turns.no_input_s
-                )
+                heard = await asyncio.wait_for(self._hearing.turns.get(), LOOK_S)
             except TimeoutError:
-                if self._hearing.busy:
-                    continue
-                self._silences += 1
-                self._journal.silent(self._silences)
-                return Silence(self._silences)
-            said = heard.said
-            if self._was_no_turn(said, heard.voice_ms):
-                await self._say(self._unsaid)
+                due = patience.tick(
+                    now(),
+                    busy=self._hearing.on_hold_or_active,
+                    working=self._hearing.recognising,
+                )
+                if due == "filler":
+                    await self._speak(FILLER)
+                elif due == "no_input":
+                    return self._silence()
+                continue
+            if self._was_no_turn(heard.said, heard.voice_ms):
+                if self._unsaid:
+                    await self._say(self._unsaid)
+                    patience = Patience(self._settings.turns.no_input_s, now())
                 continue
             self._silences = 0
             self._journal.heard(heard)
-            return said
+            return self._trouble_with(heard) or heard.said
+
+    def _silence(self) -> Said | Reply:
+        self._silences += 1
+        self._over_voice = False
+        self._journal.silent(self._silences)
+        trouble = self._trouble.silence(
+            self._silences,
+            soundless_s=self._hearing.soundless_s,
+            ever_heard=self._hearing.ever_heard,
+        )
+        return trouble or Silence(self._silences)
+
+    def _trouble_with(self, heard: Heard) -> Reply | None:
+        if isinstance(heard.said, Keys):
+            self._trouble.keyed()
+            trouble = None
+        else:
+            trouble = self._trouble.turn(words=bool(heard.said.text), cut=heard.cut)
+        self._over_voice = heard.cut
+        self._hearing.suspect_noise(self._trouble.suspected)
+        return trouble
 
     def _was_no_turn(self, said: Transcript | Keys, voice_ms: float) -> bool:
         """A cough, or an 嗯 of somebody who listens: what it cut off is taken up again."""
@@ -168,14 +216,22 @@ class Call:
             self._dialogue.respond(self.call_id, said, self._channel.caller)
         )
         try:
-            done, _ = await asyncio.wait({thinking}, timeout=FILLER_AFTER_S)
-            if not done:
-                await self._speak(FILLER)
+            await self._think_aloud(thinking)
             response: Response = await thinking
         finally:
             thinking.cancel()
         self._journal.understood(response)
         await self._say(response.replies)
+
+    async def _think_aloud(self, thinking: asyncio.Task[Response]) -> None:
+        """Wait for the answer, and tell the caller so. Raises TimeoutError when none comes."""
+        async with asyncio.timeout(THINKING_LIMIT_S):
+            done, _ = await asyncio.wait({thinking}, timeout=FILLER_AFTER_S)
+            words = FILLER
+            while not done:
+                await self._speak(words)
+                done, _ = await asyncio.wait({thinking}, timeout=FILLER_AGAIN_S)
+                words = STILL
 
     async def _say(self, replies: Sequence[Reply]) -> None:
         for reply in replies:  # known at once: the caller may answer before we have finished
@@ -202,15 +258,17 @@ class Call:
 
     async def _speak(self, text: str, *, interruptible: bool = True) -> str | None:
         """Say `text`; returns what was heard of it when the caller interrupted it."""
-        if interruptible and self._hearing.speaking:
+        if interruptible and self._hearing.speaking and not self._over_voice:
             self._journal.interrupted(text, heard="")
             return ""
         self._hearing.interrupted.clear()
+        self._hearing.keyed.clear()
         self._hearing.playing(True)
         saying = asyncio.create_task(
             self._playback.say(text, partial(self._journal.speaking, text))
         )
-        interruption = asyncio.create_task(self._hearing.interrupted.wait())
+        stops = self._hearing.keyed if self._over_voice else self._hearing.interrupted
+        interruption = asyncio.create_task(stops.wait())
         try:
             awaited = {saying, interruption} if interruptible else {saying}
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)

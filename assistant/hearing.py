@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 LOOKBACK_MS = 500
 """Audio kept from before the voice was certain: without it the first syllable is clipped."""
 
+DIGITAL_SILENCE = 8
+"""No sample beyond it: one step of A-law, which has no zero. A microphone is never so quiet."""
+
 RECOGNITION_LIMIT_S = 10.0
 """A recogniser that has not answered by then hangs; the caller is asked again instead."""
 
@@ -43,6 +46,8 @@ class Heard:
     endpoint: float
     recognised: float
     voice_ms: float = 0.0
+    cut: bool = False
+    """Whether the limit on the length of a turn ended it."""
 
 
 class Utterance:
@@ -94,6 +99,12 @@ class Utterance:
         self._ahead = None
         self._on_words = None
 
+    def discard(self) -> None:
+        """Nobody wants the words any more."""
+        self.resume()
+        if self._streaming:
+            self._feed.put_nowait(None)
+
     async def finish(self) -> Transcript:
         """The transcript; empty when the recogniser fails or hangs, which is logged."""
         if self._streaming:
@@ -142,22 +153,47 @@ class Hearing:
         self._keys = KeyCollector(rules.key_timeout_s)
         self._lookback: deque[Pcm] = deque(maxlen=LOOKBACK_MS // FRAME_MS)
         self._utterance: Utterance | None = None
+        self._keyed_over = False
         self._recognising: set[asyncio.Task[None]] = set()
         self._now_ms = 0.0
         self._vad_ms = 0.0
+        self._sound_ms: float | None = None
         self.turns: asyncio.Queue[Heard] = asyncio.Queue()
         self.interrupted = asyncio.Event()
         """Set when the caller starts to speak or keys a digit; the listener clears it."""
+        self.keyed = asyncio.Event()
+        """Set when the caller keys a digit; the listener clears it."""
 
     @property
     def speaking(self) -> bool:
-        """Whether the caller is speaking just now."""
-        return self._turns.speaking
+        """Whether the caller is speaking just now, and is not keying instead."""
+        return self._turns.speaking and not self._keyed_over
 
     @property
-    def busy(self) -> bool:
-        """Whether a turn is being spoken, keyed or recognised."""
-        return self._turns.speaking or self._keys.pending or bool(self._recognising)
+    def on_hold_or_active(self) -> bool:
+        """Whether the caller speaks, keys, or has us on hold: their silence does not count."""
+        awaits_nothing = self._keyed_over and self._turns.paused
+        speaking = self._turns.speaking and not awaits_nothing
+        return speaking or self._keys.pending or self._channel.held
+
+    @property
+    def recognising(self) -> bool:
+        """Whether a turn is over whose words are still to come."""
+        return bool(self._recognising)
+
+    @property
+    def ever_heard(self) -> bool:
+        """Whether any sound, noise included, has come since the call was answered."""
+        return self._sound_ms is not None
+
+    @property
+    def soundless_s(self) -> float:
+        """For how many seconds the line has been digitally silent."""
+        return (self._now_ms - (self._sound_ms or 0.0)) / 1000
+
+    def suspect_noise(self, noisy: bool) -> None:
+        """Whether what sounds like a voice may be noise: its turns are then cut sooner."""
+        self._turns.noisy = noisy
 
     def expect(self, expecting: Expecting) -> None:
         """The kind of answer awaited from here on."""
@@ -177,6 +213,9 @@ class Hearing:
 
     def _key(self, digit: str) -> None:
         self.interrupted.set()
+        self.keyed.set()
+        # Who keys and mutters the digits, or keys with a television on, has answered once.
+        self._keyed_over = True
         self._keyed(self._keys.key(digit, self._now_ms))
 
     def _keyed(self, digits: str | None) -> None:
@@ -186,6 +225,8 @@ class Hearing:
 
     def _frame(self, pcm: Pcm) -> None:
         self._now_ms += len(pcm) * 1000 / self._channel.rate
+        if np.abs(pcm.astype(np.int32)).max(initial=0) > DIGITAL_SILENCE:
+            self._sound_ms = self._now_ms
         self._keyed(self._keys.tick(self._now_ms))
         if self._utterance:
             self._utterance.add(pcm)
@@ -198,6 +239,7 @@ class Hearing:
     def _follow(self, probability: float) -> None:
         match self._turns.accept(probability, self._vad_ms):
             case VoiceStarted():
+                self._keyed_over = self._keys.pending
                 self._utterance = Utterance(
                     self._recognizer, self._channel.rate, self._turns.expecting, self._workers
                 )
@@ -210,6 +252,9 @@ class Hearing:
                 self._turns.awaits_words = self._utterance.pause(heard)
             case VoiceResumed() if self._utterance:
                 self._utterance.resume()
+            case TurnEnded() if self._utterance and self._keyed_over:
+                self._utterance.discard()
+                self._utterance = None
             case TurnEnded() as turn if self._utterance:
                 task = asyncio.create_task(self._recognise(self._utterance, turn))
                 self._recognising.add(task)
@@ -232,5 +277,6 @@ class Hearing:
                 endpoint,
                 loop.time(),
                 turn.voice_ended_ms - turn.started_ms,
+                cut=turn.cut,
             )
         )

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from assistant.channels.channel import FRAME_MS, Channel, Pcm
+from assistant.smooth_start import SmoothStart, expected_s
 from assistant.speech.resample import Resampler
 from assistant.speech.spoken import sentences
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
@@ -18,11 +19,19 @@ log = logging.getLogger(__name__)
 SENTENCE_GAP_MS = 160
 """Silence between sentences: read without it, two cached sentences run into each other."""
 
-SYLLABLE_MS = 220
-"""A spoken character at normal speed, to guess the length of a sentence not yet synthesised."""
+AHEAD_S = 12.0
+"""Sound synthesised ahead of what plays: hides the next sentence's synthesis, and a slow voice
+must not be kept waiting."""
 
-AHEAD = 3
-"""Chunks synthesised ahead of the one that plays: hides the next sentence's synthesis."""
+NO_SOUND_S = 3.0
+"""A synthesiser that gives nothing for so long hangs; the next one speaks."""
+
+AVOID_S = 30.0
+"""One that has hung is tried last for so long: each try costs the caller NO_SOUND_S of silence."""
+
+HOLD_BACK_S = 3.0
+"""The caller hears nothing for at most so long while sound is gathered that would else break off:
+then the next synthesiser speaks, or what there is is played."""
 
 
 @dataclass(slots=True)
@@ -47,6 +56,12 @@ class Playback:
         self._synthesizers = synthesizers
         self._usual_speed = usual_speed
         self._pieces: list[_Piece] = []
+        self._ahead = 0
+        self._room = asyncio.Event()
+        self._avoided: dict[Synthesizer, float] = {}
+        """Synthesisers that have hung, and until when they are tried last."""
+        self._dry_since: float | None = None
+        """Since when nothing is left to play; None while something is."""
         self.pace = 1.0
         """What the caller asked for, beside the usual speed; 0.8 is slower."""
 
@@ -56,15 +71,18 @@ class Playback:
         Cancel it to interrupt, then call stop().
         """
         self._pieces = []
-        chunks: asyncio.Queue[tuple[_Piece, Pcm] | None] = asyncio.Queue(AHEAD)
+        self._ahead = 0
+        chunks: asyncio.Queue[tuple[_Piece, Pcm] | None] = asyncio.Queue()
         synthesis = asyncio.create_task(self._synthesise(text, chunks))
         try:
-            while chunk := await chunks.get():
+            while chunk := await self._next(chunks):
                 piece, pcm = chunk
                 if on_first_audio and len(pcm):
                     on_first_audio()
                     on_first_audio = None
                 await self._play(piece, pcm)
+                self._ahead -= len(pcm)
+                self._room.set()
             await self._channel.drain()
         finally:
             synthesis.cancel()
@@ -80,7 +98,7 @@ class Playback:
             piece.played -= dropped
             length = piece.synthesised
             if not piece.complete:
-                length = max(length, len(piece.text) * SYLLABLE_MS * self._channel.rate // 1000)
+                length = max(length, round(expected_s(piece.text) * self._channel.rate))
             piece.text = piece.text[: len(piece.text) * piece.played // max(1, length)]
         return "".join(piece.text for piece in self._pieces)
 
@@ -91,6 +109,15 @@ class Playback:
             await self._channel.play(frame)
             piece.played += len(frame)
 
+    async def _next(
+        self, chunks: asyncio.Queue[tuple[_Piece, Pcm] | None]
+    ) -> tuple[_Piece, Pcm] | None:
+        if chunks.empty():
+            self._dry_since = asyncio.get_running_loop().time()
+        chunk = await chunks.get()
+        self._dry_since = None
+        return chunk
+
     async def _synthesise(
         self, text: str, chunks: asyncio.Queue[tuple[_Piece, Pcm] | None]
     ) -> None:
@@ -98,20 +125,78 @@ class Playback:
         for sentence in sentences(text):
             piece = _Piece(sentence)
             self._pieces.append(piece)
-            for synthesizer in self._synthesizers:
+            synthesizers = self._in_order()
+            for synthesizer in synthesizers:
+                is_last = synthesizer is synthesizers[-1]
                 try:
-                    resampler = Resampler(synthesizer.rate, self._channel.rate)
-                    async for chunk in synthesizer.speak(sentence, self._usual_speed * self.pace):
-                        pcm = resampler.accept(chunk)
+                    async for pcm in self._smooth(synthesizer, sentence, is_last):
                         piece.synthesised += len(pcm)
-                        await chunks.put((piece, pcm))
-                    tail = np.concatenate([resampler.finish(), gap])
-                    piece.synthesised += len(tail)
+                        self._ahead += len(pcm)
+                        chunks.put_nowait((piece, pcm))
+                        await self._wait_for_room()
+                    piece.synthesised += len(gap)
                     piece.complete = True
-                    await chunks.put((piece, tail))
+                    self._ahead += len(gap)
+                    chunks.put_nowait((piece, gap))
                     break
                 except SynthesisError as error:
+                    if isinstance(error, _Hangs):
+                        self._avoided[synthesizer] = asyncio.get_running_loop().time() + AVOID_S
                     log.warning("%s cannot speak this sentence: %s", synthesizer.name, error)
             else:
                 log.error("no synthesiser can speak; the caller misses one sentence")
-        await chunks.put(None)
+        chunks.put_nowait(None)
+
+    def _in_order(self) -> list[Synthesizer]:
+        now = asyncio.get_running_loop().time()
+        return sorted(self._synthesizers, key=lambda each: self._avoided.get(each, 0.0) > now)
+
+    async def _wait_for_room(self) -> None:
+        while self._ahead > AHEAD_S * self._channel.rate:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _smooth(
+        self, synthesizer: Synthesizer, sentence: str, is_last: bool
+    ) -> AsyncIterator[Pcm]:
+        """The sentence at the channel's rate, from when it can be played without a gap.
+
+        Raises SynthesisError when that takes too long and another synthesiser is left to try.
+        """
+        clock = asyncio.get_running_loop().time
+        speed = self._usual_speed * self.pace
+        resampler = Resampler(synthesizer.rate, self._channel.rate)
+        start = SmoothStart(expected_s(sentence, speed), clock())
+        gathered: list[Pcm] = []
+        started = False
+        async for chunk in _in_time(synthesizer.speak(sentence, speed)):
+            gathered.append(resampler.accept(chunk))
+            sound_s = sum(map(len, gathered)) / self._channel.rate
+            if not started and not start.ready(sound_s, clock()):
+                dry_s = clock() - self._dry_since if self._dry_since is not None else 0.0
+                if dry_s < HOLD_BACK_S:
+                    continue
+                if not is_last:
+                    raise SynthesisError("it speaks slower than it would be heard")
+            started = True
+            for pcm in gathered:
+                yield pcm
+            gathered.clear()
+        yield np.concatenate([*gathered, resampler.finish()])
+
+
+class _Hangs(SynthesisError):
+    """No sound came in time; the next try may hang as well."""
+
+
+async def _in_time(sound: AsyncIterator[Pcm]) -> AsyncIterator[Pcm]:
+    """The same, but never a longer wait for more of it than NO_SOUND_S. Raises SynthesisError."""
+    while True:
+        try:
+            async with asyncio.timeout(NO_SOUND_S):
+                chunk = await anext(sound, None)
+        except TimeoutError:
+            raise _Hangs(f"it gave no sound for {NO_SOUND_S:g} s") from None
+        if chunk is None:
+            return
+        yield chunk

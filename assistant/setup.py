@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from assistant import models
+from assistant import line_trouble, models
 from assistant.backend import serve as backend
 from assistant.backend.calculators import Calculators
 from assistant.backend.database import Database
@@ -83,7 +83,8 @@ def fixed_sentences(settings: Settings) -> list[str]:
     """What is rendered at set-up: every sentence that some call says word for word, those inside
     templates too; of the policy cards the most frequent ones. Raises ConfigError.
     """
-    texts = [*FIXED_PROMPTS, *training.responses(settings), *Calculators().sentences()]
+    texts = [*FIXED_PROMPTS, *line_trouble.prompts(settings.call)]
+    texts += [*training.responses(settings), *Calculators().sentences()]
     for item in load_items().values():
         texts += [item.reply, item.confirm or "", *item.failures.values()]
     cards = {card.id: card for card in policies.load()}

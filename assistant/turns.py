@@ -26,6 +26,10 @@ PAUSE_MS = 192
 """After this much silence the utterance is decoded ahead, in case it is already over."""
 
 
+NOISY_TURN_S = 10.0
+"""The limit on a turn's length where the last one may have been noise: the caller waits for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class VoiceStarted:
     """The caller speaks; `at_ms` is when the voice began, a little before it was certain."""
@@ -64,6 +68,8 @@ class TurnDetector:
         self.expecting: Expecting = "free"
         self.playing = False
         """Whether the hotline is speaking: then it takes more voice to start a turn."""
+        self.noisy = False
+        """Whether what sounds like a voice may be the room's noise."""
         self._now = 0.0
         self._voiced_ms = 0.0
         self._started_ms: float | None = None
@@ -100,7 +106,10 @@ class TurnDetector:
         return VoiceStarted(self._started_ms)
 
     def _listen_for_end(self, probability: float, started_ms: float) -> TurnEvent | None:
-        if self._now - started_ms >= self._rules.longest_turn_s * 1000:
+        longest_s = self._rules.longest_turn_s
+        if self.noisy:
+            longest_s = min(longest_s, NOISY_TURN_S)
+        if self._now - started_ms >= longest_s * 1000:
             return self._end(started_ms, cut=True)
         if probability >= STAY_PROBABILITY:
             self._last_voice_ms = self._now

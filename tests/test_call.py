@@ -40,6 +40,10 @@ RATE = 8000
 FRAME = RATE // 50
 
 
+HISS = np.random.default_rng(7).integers(-20, 21, FRAME).astype(np.int16)
+"""What a line sounds like on which nobody speaks."""
+
+
 def speech(seconds: float) -> Pcm:
     """Real speech, cut to length: the VAD is real."""
     pcm, rate = soundfile.read(ROOT / "audio/demo/1.wav", dtype="int16")
@@ -58,6 +62,7 @@ class Wire:
     kind = "sip"
     caller = "13800001234"
     rate = RATE
+    held = False
     tap: Callable[[Pcm, Pcm], None] | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +85,7 @@ class Wire:
                     voice = what
             frame, voice = voice[:FRAME], voice[FRAME:]
             self.queued = max(0, self.queued - 1)
-            yield Audio(np.pad(frame, (0, FRAME - len(frame))))
+            yield Audio(np.concatenate([frame, HISS[len(frame) :]]))
             tick += 1
             await asyncio.sleep(begun + tick * 0.02 - loop.time())
         self.gone = True

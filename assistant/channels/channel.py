@@ -41,6 +41,11 @@ class Channel(Protocol):
     """Given each 20 ms of both directions, (caller, hotline), of one length and one moment; set by
     whoever records. It must not block."""
 
+    @property
+    def held(self) -> bool:
+        """Whether the caller has put us on hold: what is played waits, what is heard is silence."""
+        ...
+
     def frames(self) -> AsyncIterator[Audio | Key]:
         """The caller's 20 ms frames and keyed digits in order; ends when the line drops."""
         ...

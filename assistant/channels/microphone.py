@@ -67,6 +67,7 @@ class MicrophoneChannel:
     kind = "microphone"
     caller = ""
     rate = RATE
+    held = False
 
     def __init__(self, input_device: Device = None, output_device: Device = None) -> None:
         self._devices = (input_device, output_device)

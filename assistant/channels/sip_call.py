@@ -23,6 +23,7 @@ from assistant.channels import sip_pjsua
 from assistant.channels.channel import FRAME_MS, Audio, ChannelClosed, ChannelError, Key, Pcm
 from assistant.channels.sip_keys import KeyPresses, Method
 from assistant.channels.sip_media import FRAME, RATE, MediaPort, Playout, Tick
+from assistant.channels.sip_source import SourceLock, tie
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class SipChannel:
         self._transferred: asyncio.Future[tuple[int, str]] | None = None
         self._media_index = -1
         self._guard: asyncio.Task[None] | None = None
+        self._source = SourceLock()
 
     # -- Channel ---------------------------------------------------------------------------------
 
@@ -177,6 +179,11 @@ class SipChannel:
     # -- more than a Channel ---------------------------------------------------------------------
 
     @property
+    def held(self) -> bool:
+        """Whether the peer has put us on hold."""
+        return self._port is not None and self._port.held
+
+    @property
     def closed(self) -> bool:
         """Whether the line has dropped."""
         return self._leg is None
@@ -244,6 +251,9 @@ class SipChannel:
         assert self._port
         self._port.connect(leg.getAudioMedia(index))
         self._media_index = index
+        if self._source.source:  # the answer may name another address
+            self._source.reset()
+            tie(leg.getMedTransportInfo(index).localRtpName, "")
         stream = leg.getStreamInfo(index)
         self.codec = f"{stream.codecName}/{stream.codecClockRate}"
         self.telephone_event = stream.audRxEventPt > 0
@@ -296,11 +306,23 @@ class SipChannel:
         while silent_s < RTP_TIMEOUT_S:
             await asyncio.sleep(1)
             now = self._packets()
-            held = self._port is not None and self._port.held
-            silent_s = silent_s + 1 if now == before and not held else 0
+            silent_s = silent_s + 1 if now == before and not self.held else 0
+            self._tie_source(now != before)
             before = now
         log.warning("no RTP for %d s: the caller is gone, hanging up", RTP_TIMEOUT_S)
         await self.hangup()
+
+    def _tie_source(self, new_packets: bool) -> None:
+        if self._leg is None or self._media_index < 0:
+            return
+        try:
+            wire = self._leg.getMedTransportInfo(self._media_index)
+        except pj.Error:  # the stream is being replaced
+            return
+        before = self._source.source
+        source = self._source.second(wire.srcRtpName, new_packets)
+        if source != before:
+            tie(wire.localRtpName, source)
 
     def _end(self) -> None:
         if self._leg is None or self._port is None:
