@@ -1,9 +1,9 @@
 """Whisper's decoder as ONNX graphs, made from the weights of a CTranslate2 model.
 
 CTranslate2 decodes one token after the other with matrices that it packs anew at every step on
-processors without VNNI, and with a vocabulary of which Mandarin needs a twentieth. ONNX Runtime packs
-them once, and a graph of our own keeps only the rows of the vocabulary that are asked for: the
-same hypotheses in half the time, on one thread.
+processors without VNNI, and with a vocabulary of which Mandarin needs a twentieth. ONNX Runtime
+packs them once, and a graph of our own keeps only the rows of the vocabulary that are asked for:
+the same hypotheses in half the time, on one thread.
 """
 
 import struct
