@@ -29,6 +29,7 @@ from assistant.dialogue.dialogue import (
 )
 from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
+from assistant.observers import CallObserver
 from assistant.playback import Playback
 from assistant.records import CallRow, TurnRow
 from assistant.settings import ROOT, CallLimits, Privacy, Settings
@@ -170,9 +171,9 @@ class Script:
 
 
 class NoRecords:
-    def started(self, row: CallRow) -> None: ...
-    def turn(self, row: TurnRow) -> None: ...
-    def ended(self, row: CallRow) -> None: ...
+    def started(self, call: CallRow) -> None: ...
+    def turn(self, turn: TurnRow) -> None: ...
+    def ended(self, call: CallRow) -> None: ...
 
 
 GREETING = [Reply("您好。", ListenFor())]
@@ -187,6 +188,7 @@ def hold(
     mouths: list[Mouth] | None = None,
     closes_at: float | None = None,
     settings: Settings = Settings(),  # noqa: B008 - frozen
+    records: CallObserver = NoRecords(),  # noqa: B008 - keeps nothing
 ) -> tuple[Outcome, list[Event]]:
     """Hold the call in virtual time; returns its outcome and the events."""
     events: list[Event] = []
@@ -197,7 +199,7 @@ def hold(
             "sip",
             wire.caller,
             events.append,
-            NoRecords(),  # type: ignore[arg-type]
+            records,
             Privacy(),
         )
         workers = virtual_time.InlineExecutor()
