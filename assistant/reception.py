@@ -147,9 +147,9 @@ async def open_reception(
     recognition = await asyncio.to_thread(recognizers.load, settings.speech)
     synthesis = await asyncio.to_thread(synthesizers.load, settings.speech)
     async with (
+        open_tracing(settings.tracing) as tracing,  # closed last: spans matter least
         RasaDialogue(settings) as rasa,
         CallRecords(settings) as records,
-        open_tracing(settings.tracing) as tracing,
     ):
         reception = Reception(
             settings,

@@ -7,14 +7,14 @@ a caller's time. No words are in them: neither the caller's nor ours.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import Span, Status, StatusCode
 
 from assistant.records import CallRow, TurnRow
@@ -38,8 +38,7 @@ async def open_tracing(chosen: Tracing) -> "AsyncIterator[list[CallSpans]]":
     provider = TracerProvider(
         resource=Resource.create({SERVICE_NAME: "hotline"}), shutdown_on_exit=False
     )
-    exporter = OTLPSpanExporter(chosen.endpoint, timeout=EXPORT_S)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(_Exporter(chosen.endpoint)))
     try:
         yield [CallSpans(provider)]
     finally:
@@ -47,7 +46,32 @@ async def open_tracing(chosen: Tracing) -> "AsyncIterator[list[CallSpans]]":
         closing.start()
         await asyncio.to_thread(closing.join, CLOSING_S)
         if closing.is_alive():
-            log.warning("the last spans did not reach %s; is it running?", chosen.endpoint)
+            log.warning("the last traces did not reach %s in time", chosen.endpoint)
+
+
+class _Exporter(OTLPSpanExporter):
+    """Says once that the collector cannot be reached, not with every batch."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint, timeout=EXPORT_S)
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+        self._reached = True
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch, in the thread of the processor."""
+        result = super().export(spans)
+        reached = result is SpanExportResult.SUCCESS
+        if reached != self._reached:
+            if reached:
+                log.info("traces reach %s again", self._endpoint)
+            else:
+                log.warning(
+                    "traces do not reach %s and are dropped, calls go on; start the collector, "
+                    "or correct or empty tracing.endpoint",
+                    self._endpoint,
+                )
+        self._reached = reached
+        return result
 
 
 class CallSpans:

@@ -6,7 +6,7 @@ holds them all together.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,7 +34,7 @@ from assistant.playback import Playback
 from assistant.records import CallRow, TurnRow
 from assistant.settings import ROOT, CallLimits, Privacy, Settings
 from assistant.speech.recognizer import Expecting, Partial, Transcript
-from assistant.speech.synthesizer import SynthesisError
+from assistant.speech.synthesizer import SynthesisError, Synthesizer
 from tests import virtual_time
 
 RATE = 8000
@@ -185,7 +185,7 @@ def hold(
     wire: Wire,
     dialogue: Script,
     ears: list[str] | None = None,
-    mouths: list[Mouth] | None = None,
+    mouths: Sequence[Synthesizer] | None = None,
     closes_at: float | None = None,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     records: CallObserver = NoRecords(),  # noqa: B008 - keeps nothing
