@@ -22,6 +22,9 @@ from assistant.settings import Tracing
 
 log = logging.getLogger(__name__)
 
+# It repeats with every batch what _Exporter says once.
+logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+
 CLOSING_S = 3.0
 """The last spans have so long to reach the collector; a stop must not wait for a dead one."""
 
@@ -54,7 +57,6 @@ class _Exporter(OTLPSpanExporter):
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(endpoint, timeout=EXPORT_S)
-        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         self._reached = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
