@@ -1,6 +1,7 @@
 """One call as a picture: both voices over time, what was said, how long the caller waited."""
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,7 +26,7 @@ from assistant.turns import STAY_PROBABILITY
 ROW_S = 30.0
 """Seconds of a call in one row."""
 
-WIDTH_IN, ROW_IN, HEAD_IN, DPI = 20.0, 2.5, 0.75, 100
+WIDTH_IN, ROW_IN, HEAD_IN, DPI = 20.0, 2.3, 0.75, 100
 MARGIN_IN = 0.5
 """Beside the rows, and below the last for the time."""
 
@@ -33,7 +34,10 @@ FONT_PT = 9.0
 EMS_A_SECOND = (WIDTH_IN - 2 * MARGIN_IN) / ROW_S * 72 / FONT_PT
 """Chinese characters that fit over one second."""
 
-LINES = 4
+LAST_WESTERN = 0x2E7F
+"""The last character before the wide ones of Chinese."""
+
+LINES = 3
 """Of a label; what does not fit ends in an ellipsis."""
 
 SHORTEST_S = 0.8
@@ -114,7 +118,7 @@ class _Writer:
         room = max(seconds, SHORTEST_S) * EMS_A_SECOND
         lines, line, width = [], "", 0.0
         for character in self._spell(words.replace("＊", "*")):
-            ems = 1.0 if ord(character) > 0x2E7F else 0.6
+            ems = 1.0 if ord(character) > LAST_WESTERN else 0.6
             if width + ems > room:
                 lines.append(line)
                 line, width = "", 0.0
@@ -128,13 +132,15 @@ class _Writer:
 def _pinyin(words: str) -> str:
     from pypinyin import Style, lazy_pinyin
 
-    return " ".join(lazy_pinyin(words, style=Style.TONE))
+    spelt = " ".join(lazy_pinyin(words, style=Style.TONE))
+    western = unicodedata.normalize("NFKC", spelt).translate(str.maketrans("。、《》", ".,<>"))
+    return "".join(character for character in western if ord(character) <= LAST_WESTERN)
 
 
 def _draw_row(axes: Axes, shown: Strip, sound: Sound | None, start: float, write: _Writer) -> None:
     """Thirty seconds: the caller above, the hotline below, the waits between them."""
     end = start + ROW_S
-    axes.set(xlim=(start, end), ylim=(-2.6, 2.6), yticks=[])
+    axes.set(xlim=(start, end), ylim=(-2.3, 2.3), yticks=[])
     axes.set_xticks(np.arange(start, end + 1, 5))
     axes.set_xticklabels([f"{int(s) // 60}:{int(s) % 60:02}" for s in axes.get_xticks()])
     axes.tick_params(labelsize=8, colors="#666666", length=2)
@@ -144,10 +150,10 @@ def _draw_row(axes: Axes, shown: Strip, sound: Sound | None, start: float, write
     lanes = ((shown.caller, CALLER, 0.8), (shown.hotline, HOTLINE, -0.8))
     for utterances, colour, middle in lanes:
         axes.axhline(middle, color=colour, linewidth=0.4, alpha=0.5)
-        if sound is None:
-            bars = [(each.start, each.end - each.start) for each in utterances]
-            axes.broken_barh(bars, (middle - 0.3, 0.6), color=colour, alpha=0.5)
-        else:
+        # Under a waveform only a shade: it shows where a PIN was spoken that is not recorded.
+        bars = [(each.start, each.end - each.start) for each in utterances]
+        axes.broken_barh(bars, (middle - 0.5, 1.0), color=colour, alpha=0.1 if sound else 0.5)
+        if sound:
             _waveform(axes, sound, colour, middle, start)
         for each, left, room in _placed(utterances, start, end):
             above = middle > 0
