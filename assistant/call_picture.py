@@ -31,8 +31,8 @@ MARGIN_IN = 0.5
 """Beside the rows, and below the last for the time."""
 
 FONT_PT = 9.0
-EMS_A_SECOND = (WIDTH_IN - 2 * MARGIN_IN) / ROW_S * 72 / FONT_PT
-"""Chinese characters that fit over one second."""
+EMS_A_SECOND = (WIDTH_IN - 2 * MARGIN_IN) * DPI / ROW_S / math.ceil(FONT_PT / 72 * DPI)
+"""Chinese characters that fit over one second; each takes whole pixels."""
 
 LAST_WESTERN = 0x2E7F
 """The last character before the wide ones of Chinese."""
