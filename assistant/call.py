@@ -274,6 +274,7 @@ class Call:
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if saying.done():
                 saying.result()
+                self._journal.spoken()
                 return None
             saying.cancel()
             heard = self._playback.stop()

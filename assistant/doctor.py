@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from assistant import models, services
+from assistant import chinese_font, models, services
 from assistant.backend.database import Database, DatabaseUnavailable
 from assistant.backend.items import load_items
 from assistant.backend.migrations import at_head
@@ -180,6 +180,9 @@ def _disk() -> Iterator[Finding]:
 
 def _extras() -> Iterator[Finding]:
     """What single commands and the tests use."""
+    font = chinese_font.find()
+    detail = font.name if font else "none: words in pictures of calls are in pinyin"
+    yield Finding("Chinese font", bool(font), detail, chinese_font.REMEDY, needed=False)
     portaudio = ctypes.util.find_library("portaudio") or "no PortAudio: hotline mic needs it"
     found = not portaudio.startswith("no ")
     yield Finding("PortAudio", found, portaudio, "apt install libportaudio2", needed=False)

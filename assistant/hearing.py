@@ -16,6 +16,7 @@ from assistant.dialogue.dialogue import Keys
 from assistant.settings import Turns
 from assistant.speech.recognizer import Expecting, Recognizer, RecognizerStream, Transcript
 from assistant.speech.vad import CHUNK_MS, Vad
+from assistant.timeline import Mark, MarkName
 from assistant.turns import (
     KeyCollector,
     TurnDetector,
@@ -48,6 +49,8 @@ class Heard:
     voice_ms: float = 0.0
     cut: bool = False
     """Whether the limit on the length of a turn ended it."""
+    marks: tuple[Mark, ...] = ()
+    """From speech_start to endpoint, and what befell the recogniser."""
 
 
 class Utterance:
@@ -64,8 +67,13 @@ class Utterance:
         self._streaming: asyncio.Task[Transcript] | None = None
         self._partial = ""
         self._on_words: Callable[[str], None] | None = None
+        self.marks: list[Mark] = []
         if recognizer.streaming:
             self._streaming = asyncio.create_task(self._stream())
+
+    def mark(self, name: MarkName, ago_ms: float = 0.0, text: str = "") -> None:
+        """Note for the timeline what happened, `ago_ms` before now."""
+        self.marks.append(Mark(name, asyncio.get_running_loop().time() - ago_ms / 1000, text))
 
     def add(self, pcm: Pcm) -> None:
         """Take the next frame; never waits."""
@@ -113,8 +121,10 @@ class Utterance:
         try:
             return await asyncio.wait_for(task, RECOGNITION_LIMIT_S)
         except TimeoutError:
+            self.mark("recognizer_timeout")
             log.error("the recogniser hangs; the caller is asked to say it again")
         except Exception:
+            self.mark("recognizer_failed")
             log.exception("the recogniser failed; the caller is asked to say it again")
         return Transcript("")
 
@@ -238,7 +248,7 @@ class Hearing:
 
     def _follow(self, probability: float) -> None:
         match self._turns.accept(probability, self._vad_ms):
-            case VoiceStarted():
+            case VoiceStarted(at_ms):
                 self._keyed_over = self._keys.pending
                 self._utterance = Utterance(
                     self._recognizer, self._channel.rate, self._turns.expecting, self._workers
@@ -246,11 +256,14 @@ class Hearing:
                 for pcm in self._lookback:
                     self._utterance.add(pcm)
                 self._lookback.clear()
+                self._utterance.mark("speech_start", self._vad_ms - at_ms)
                 self.interrupted.set()
             case VoicePaused() if self._utterance:
+                self._utterance.mark("pause")
                 heard = partial(self._heard_so_far, self._utterance)
                 self._turns.awaits_words = self._utterance.pause(heard)
             case VoiceResumed() if self._utterance:
+                self._utterance.mark("resumed")
                 self._utterance.resume()
             case TurnEnded() if self._utterance and self._keyed_over:
                 self._utterance.discard()
@@ -263,12 +276,15 @@ class Hearing:
 
     def _heard_so_far(self, utterance: Utterance, text: str) -> None:
         if utterance is self._utterance and self._turns.paused:
+            if utterance.marks[-1].text != text:  # a streaming recogniser repeats itself
+                utterance.mark("partial", text=text)
             self._turns.words = completeness(text, self._turns.expecting)
 
     async def _recognise(self, utterance: Utterance, turn: TurnEnded) -> None:
         loop = asyncio.get_running_loop()
         endpoint = loop.time()
         voice_ended = endpoint - (self._vad_ms - turn.voice_ended_ms) / 1000
+        utterance.mark("endpoint")
         transcript = await utterance.finish()
         self.turns.put_nowait(
             Heard(
@@ -278,5 +294,6 @@ class Hearing:
                 loop.time(),
                 turn.voice_ended_ms - turn.started_ms,
                 cut=turn.cut,
+                marks=tuple(utterance.marks),
             )
         )

@@ -6,15 +6,18 @@ Everything that leaves here is masked: no ID number, PIN or phone number gets ou
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 from assistant.dialogue.dialogue import Keys, Response
 from assistant.hearing import Heard
-from assistant.privacy import mask, mask_caller
+from assistant.observers import CallObserver
+from assistant.privacy import mask, mask_caller, mask_unfinished
 from assistant.recording import Recording
-from assistant.records import CallRecords, CallRow, TurnRow
+from assistant.records import CallRow, TurnRow
 from assistant.settings import Privacy
 from assistant.speech.recognizer import Expecting
+from assistant.timeline import MarkName
 
 Event = dict[str, Any]
 """One line of the live view; always has "event", "call" and "at_ms"."""
@@ -29,7 +32,7 @@ class Journal:
         channel: str,
         caller: str,
         emit: Callable[[Event], None],
-        records: CallRecords,
+        records: CallObserver,
         privacy: Privacy,
         recording: Recording | None = None,
     ) -> None:
@@ -71,6 +74,9 @@ class Journal:
         row = self._begin("keys" if isinstance(heard.said, Keys) else "speech", heard.voice_ended)
         row.latencies["endpoint_ms"] = self._since_voice(heard.endpoint)
         row.latencies["recognised_ms"] = self._since_voice(heard.recognised)
+        for mark in heard.marks:
+            self._mark(mark.name, mark.at, self._masked(mask_unfinished(mark.text)))
+        self._mark("final", heard.recognised)
         if isinstance(heard.said, Keys):
             row.said = self._masked(heard.said.digits)
             self._emit("keyed", digits=row.said)
@@ -98,6 +104,7 @@ class Journal:
         row = self._current()
         row.intent, row.confidence = response.intent, response.confidence
         row.latencies["understood_ms"] = self._since_voice(self._clock())
+        self._mark("understood")
         self._emit(
             "understood",
             intent=response.intent,
@@ -112,11 +119,17 @@ class Journal:
         if "first_audio_ms" not in row.latencies:
             answer_ms = row.latencies["first_audio_ms"] = self._since_voice(self._clock())
         row.replies.append(mask(text))
+        self._mark("first_audio")
         self._emit("hotline", text=mask(text), answer_ms=answer_ms)
+
+    def spoken(self) -> None:
+        """What was being said has been heard to its end."""
+        self._mark("playback_end")
 
     def interrupted(self, text: str, heard: str) -> None:
         """The caller has cut `text` short after hearing `heard`."""
         self._current().heard = mask(heard)
+        self._mark("barge_in")
         self._emit("interrupted", text=mask(text), heard=mask(heard))
 
     def ended(self, outcome: str) -> None:
@@ -137,9 +150,14 @@ class Journal:
     def _current(self) -> TurnRow:
         return self._turn or self._begin("start")
 
+    def _mark(self, name: MarkName, at: float | None = None, text: str = "") -> None:
+        mark = {"mark": name, "at_ms": self._ms(self._clock() if at is None else at)}
+        self._current().timeline.append(mark | ({"text": text} if text else {}))
+
     def _finish_turn(self) -> None:
         if self._turn:
             self._turn.end_ms = self._ms(self._clock())
+            self._turn.timeline.sort(key=itemgetter("at_ms"))
             self._records.turn(self._turn)
             self._turn = None
 

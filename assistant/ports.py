@@ -35,21 +35,27 @@ def trouble(port: Port) -> str:
     try:
         _try_to_listen(port)
     except OSError as error:
-        section = port.key.partition(".")[0]
-        where = f"port {port.number} ({port.key})"
-        if error.errno == errno.EADDRINUSE:
-            return f"{where} is in use; is another hotline running? stop it or set {port.key}"
-        if error.errno == errno.EACCES:
-            return f"{where} is reserved for root; set {port.key} above 1023"
-        reason = error.strerror or error
-        return f"cannot listen on {port.host} ({section}.bind), {where}: {reason}"
+        return explain(port, error)
     return ""
+
+
+def explain(port: Port, error: OSError) -> str:
+    """What `error` means for who wanted to listen on `port`, and what to do."""
+    section = port.key.partition(".")[0]
+    where = f"port {port.number} ({port.key})"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is in use; is another hotline running? stop it or set {port.key}"
+    if error.errno == errno.EACCES:
+        return f"{where} is reserved for root; set {port.key} above 1023"
+    reason = error.strerror or error
+    return f"cannot listen on {port.host} ({section}.bind), {where}: {reason}"
 
 
 def free_ports() -> list[str]:
     """Overrides of the configuration that let one more hotline run beside others.
 
-    The SIP port is left to the system; the call server's ready line names it.
+    The ports of SIP and of the metrics are left to the system; the call server's ready line
+    names them.
     """
     keys = ("backend.port", "dialogue.actions_port", "dialogue.rasa_port")
     with ExitStack() as held:  # all at once, so that no number comes twice
@@ -58,6 +64,7 @@ def free_ports() -> list[str]:
     return [
         *(f"{key}={number}" for key, number in zip(keys, numbers, strict=True)),
         "sip.port=0",
+        "metrics.port=0",
     ]
 
 

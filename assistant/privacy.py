@@ -62,6 +62,19 @@ def mask(text: str) -> str:
     return "".join(masked)
 
 
+def mask_unfinished(text: str) -> str:
+    """`text` without digits at its end: five of them may be a PIN but for its last, and eleven
+    an ID number of which the wrong four would stay. What stands before them is left to mask().
+    """
+    groups = [found.span() for found in _DIGITS.finditer(text)]
+    masked, end = list(text), len(text)
+    while groups and _BETWEEN.fullmatch(text, groups[-1][1], end):
+        start, stop = groups.pop()
+        masked[start:stop] = "*" * (stop - start)
+        end = start
+    return "".join(masked)
+
+
 def mask_caller(number: str, policy: Literal["masked", "plain", "none"]) -> str:
     """A caller's number as `privacy.caller_number` lets it be kept.
 

@@ -16,6 +16,8 @@ from assistant.dialogue.resilient import ResilientDialogue
 from assistant.dialogue.rewriting import with_language_model
 from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
+from assistant.metrics import MeasuredSynthesizer, Metrics
+from assistant.observers import CallObserver, Observers
 from assistant.playback import Playback
 from assistant.recording import Recording
 from assistant.records import CallRecords
@@ -25,6 +27,7 @@ from assistant.speech import recognizers, synthesizers
 from assistant.speech.prompts import PromptCache
 from assistant.speech.recognizer import Recognizer, Transcript
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
+from assistant.tracing import open_tracing
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ class Reception:
         recognizer: Recognizer,
         synthesizers: Sequence[Synthesizer],
         dialogue: Dialogue,
-        records: CallRecords,
+        records: CallObserver,
         emit: Callable[[Event], None],
     ) -> None:
         """`synthesizers` in order of preference: the next one speaks where one fails."""
@@ -134,18 +137,26 @@ class Reception:
 
 @asynccontextmanager
 async def open_reception(
-    settings: Settings, emit: Callable[[Event], None]
+    settings: Settings, emit: Callable[[Event], None], metrics: Metrics | None = None
 ) -> AsyncIterator[Reception]:
-    """A reception with all that it needs loaded. Raises ModelError or ConfigError."""
+    """A reception with all that it needs loaded. Raises ModelError or ConfigError.
+
+    What happens in its calls is counted in `metrics`.
+    """
+    metrics = metrics or Metrics()
     recognition = await asyncio.to_thread(recognizers.load, settings.speech)
     synthesis = await asyncio.to_thread(synthesizers.load, settings.speech)
-    async with RasaDialogue(settings) as rasa, CallRecords(settings) as records:
+    async with (
+        open_tracing(settings.tracing) as tracing,  # closed last: spans matter least
+        RasaDialogue(settings) as rasa,
+        CallRecords(settings) as records,
+    ):
         reception = Reception(
             settings,
             recognition.recognizer,
-            synthesis.synthesizers,
+            [MeasuredSynthesizer(each, metrics) for each in synthesis.synthesizers],
             ResilientDialogue(with_language_model(rasa, settings.llm), settings),
-            records,
+            Observers(records, metrics, *tracing),
             emit,
         )
         await reception.warm_up()

@@ -45,7 +45,7 @@ def config_arguments(file: Path = CONFIG_FILE, overrides: Sequence[str] = ()) ->
 def ports(settings: Settings) -> list[Port]:
     """Every port that a whole hotline listens on, RTP aside."""
     sip = Port(settings.sip.bind, settings.sip.port, "sip.port", udp=True)
-    ours = [_rasa_port(settings), _actions_port(settings), sip]
+    ours = [_rasa_port(settings), _actions_port(settings), sip, *_metrics_ports(settings)]
     return ours if settings.backend.url else [_backend_port(settings), *ours]
 
 
@@ -89,7 +89,10 @@ def _call_server(settings: Settings, config: Sequence[str]) -> Service:
         name="answer",
         argv=_hotline(config, "answer"),
         env=os.environ,
-        ports=[Port(settings.sip.bind, settings.sip.port, "sip.port", udp=True)],
+        ports=[
+            Port(settings.sip.bind, settings.sip.port, "sip.port", udp=True),
+            *_metrics_ports(settings),
+        ],
         start_s=CALL_SERVER_START_S,
         stop_s=GOODBYE_S,
     )
@@ -105,6 +108,11 @@ def _backend_port(settings: Settings) -> Port:
 
 def _actions_port(settings: Settings) -> Port:
     return Port("127.0.0.1", settings.dialogue.actions_port, "dialogue.actions_port")
+
+
+def _metrics_ports(settings: Settings) -> list[Port]:
+    metrics = settings.metrics
+    return [Port(metrics.bind, metrics.port, "metrics.port")] if metrics.enabled else []
 
 
 def _rasa_port(settings: Settings) -> Port:

@@ -141,6 +141,22 @@ class Privacy(_Section):
     """masked keeps the last four digits."""
 
 
+class Metrics(_Section):
+    """What is counted and measured, for a Prometheus server to scrape."""
+
+    enabled: bool = True
+    bind: str = "127.0.0.1"
+    port: int = Field(9464, ge=0, le=65535)
+    """0 lets the system choose; `hotline serve` prints the address."""
+
+
+class Tracing(_Section):
+    """A span a call and a span a turn, for an OpenTelemetry collector; off while empty."""
+
+    endpoint: str = ""
+    """OTLP over HTTP, e.g. http://127.0.0.1:4318/v1/traces"""
+
+
 class Settings(_Section):
     """The whole configuration; every key has a default."""
 
@@ -153,6 +169,8 @@ class Settings(_Section):
     backend: Backend = Backend()
     recording: Recording = Recording()
     privacy: Privacy = Privacy()
+    metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
 
     @property
     def backend_url(self) -> str:

@@ -6,7 +6,7 @@ holds them all together.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,11 +29,12 @@ from assistant.dialogue.dialogue import (
 )
 from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
+from assistant.observers import CallObserver
 from assistant.playback import Playback
 from assistant.records import CallRow, TurnRow
 from assistant.settings import ROOT, CallLimits, Privacy, Settings
 from assistant.speech.recognizer import Expecting, Partial, Transcript
-from assistant.speech.synthesizer import SynthesisError
+from assistant.speech.synthesizer import SynthesisError, Synthesizer
 from tests import virtual_time
 
 RATE = 8000
@@ -175,9 +176,9 @@ class Script:
 
 
 class NoRecords:
-    def started(self, row: CallRow) -> None: ...
-    def turn(self, row: TurnRow) -> None: ...
-    def ended(self, row: CallRow) -> None: ...
+    def started(self, call: CallRow) -> None: ...
+    def turn(self, turn: TurnRow) -> None: ...
+    def ended(self, call: CallRow) -> None: ...
 
 
 GREETING = [Reply("您好。", ListenFor())]
@@ -189,9 +190,10 @@ def hold(
     wire: Wire,
     dialogue: Script,
     ears: list[str] | None = None,
-    mouths: list[Mouth] | None = None,
+    mouths: Sequence[Synthesizer] | None = None,
     closes_at: float | None = None,
     settings: Settings = Settings(),  # noqa: B008 - frozen
+    records: CallObserver = NoRecords(),  # noqa: B008 - keeps nothing
 ) -> tuple[Outcome, list[Event]]:
     """Hold the call in virtual time; returns its outcome and the events."""
     events: list[Event] = []
@@ -202,7 +204,7 @@ def hold(
             "sip",
             wire.caller,
             events.append,
-            NoRecords(),  # type: ignore[arg-type]
+            records,
             Privacy(),
         )
         workers = virtual_time.InlineExecutor()

@@ -14,7 +14,7 @@ import pytest
 from assistant import cli, records, settings
 from assistant.backend.call_tables import CallRecord, TurnRecord
 from assistant.backend.database import Database
-from assistant.privacy import mask, mask_caller
+from assistant.privacy import mask, mask_caller, mask_unfinished
 from assistant.records import CallRecords, CallRow, Spool, TurnRow
 from assistant.settings import Settings
 from tests.database import Databases
@@ -45,6 +45,7 @@ def turn_row(index: int = 0, said: str = "养老金查一下") -> TurnRow:
         replies=["查到了。"],
         heard="查到",
         latencies={"endpoint_ms": 610, "first_audio_ms": 1100},
+        timeline=[{"mark": "speech_start", "at_ms": 1000}],
     )
 
 
@@ -209,6 +210,21 @@ def test_past_calls_are_listed_and_shown(
 def test_numbers_of_persons_are_masked(text: str, masked: str) -> None:
     assert mask(text) == masked
     assert mask(masked) == masked
+
+
+@pytest.mark.parametrize(
+    ("partial", "masked"),
+    [
+        ("密码是13579", "密码是*****"),
+        ("一三五 七九 嗯", "*** ** 嗯"),
+        ("44010319630", "***********"),
+        ("440103196305129977", "******************"),
+        ("查一下2025年的", "查一下2025年的"),
+        ("", ""),
+    ],
+)
+def test_a_number_that_may_go_on_is_masked_from_its_first_digit(partial: str, masked: str) -> None:
+    assert mask(mask_unfinished(partial)) == masked
 
 
 @pytest.mark.parametrize(

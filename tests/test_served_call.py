@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import soundfile
 from sqlalchemy import text
@@ -100,6 +101,7 @@ async def test_a_policy_answer_a_balance_and_goodbye(stack: Stack, tmp_path: Pat
                 await server.next("hotline", awaited)
             await phone.event("CALL_CLOSED", timeout_s=TURN_S)
         await server.next("ended")
+        await _check_metrics(ready["metrics"])
         heard, said = phone.heard(), phone.said()
     assert server.events[-1]["outcome"] == "completed"
     assert (np.abs(heard) > 500).sum() > 5 * 8000, "the phone heard seconds of speech"
@@ -107,6 +109,14 @@ async def test_a_policy_answer_a_balance_and_goodbye(stack: Stack, tmp_path: Pat
     call = server.events[1]["call"]
     await _check_recording(Path(stack.settings.recording.folder) / f"{call}.wav")
     await _check_records(stack, call)
+
+
+async def _check_metrics(url: str) -> None:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        counted = (await answer.text()).splitlines()
+    assert 'hotline_calls_total{outcome="completed"} 1.0' in counted
+    assert 'hotline_answer_latency_seconds_count{stage="first_audio"} 5.0' in counted
+    assert "hotline_calls_in_progress 0.0" in counted
 
 
 async def _check_recording(file: Path) -> None:

@@ -320,8 +320,13 @@ async def test_no_common_codec_is_488(scenario: str, changes: dict[str, object])
 
 
 async def test_one_caller_too_many_is_486() -> None:
-    desk = Desk()
-    async with SipListener(settings(max_calls=1), desk) as sip:
+    desk, busy = Desk(), 0
+
+    def count() -> None:
+        nonlocal busy
+        busy += 1
+
+    async with SipListener(settings(max_calls=1), desk, count) as sip:
         first = asyncio.create_task(sipp("await_bye", sip.port))
         channel = await in_time(desk.calls)
         for _ in range(6):  # more than the library has lines: each is given back
@@ -332,6 +337,7 @@ async def test_one_caller_too_many_is_486() -> None:
         await sipp("short_call", sip.port)  # the line is free again
         await in_time(desk.done)
     assert desk.calls.qsize() == 1
+    assert busy == 6
 
 
 async def test_the_largest_number_of_calls_is_carried() -> None:

@@ -40,3 +40,4 @@ class TurnRecord(Base):
     replies: Mapped[list[Any]] = mapped_column(JSON)
     heard: Mapped[str | None] = mapped_column(Text)
     latencies: Mapped[dict[str, Any]] = mapped_column(JSON)
+    timeline: Mapped[list[Any]] = mapped_column(JSON)

@@ -45,7 +45,13 @@ async def refuse(channel: SipChannel) -> None:
 class SipListener:
     """SIP over UDP and TCP on one port. Use as an async context manager, or start() and stop()."""
 
-    def __init__(self, settings: Sip, on_call: OnCall = refuse) -> None:
+    def __init__(
+        self,
+        settings: Sip,
+        on_call: OnCall = refuse,
+        on_busy: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_busy` is told of each caller who finds all lines busy."""
         self.port = settings.port
         """The port actually bound, once started."""
         self.channels: set[SipChannel] = set()
@@ -54,6 +60,7 @@ class SipListener:
         """False: a new caller gets 503, for the time in which the others hear a goodbye."""
         self._settings, self._host = settings, settings.bind
         self._on_call = on_call
+        self._on_busy = on_busy
         self._endpoint: pj.Endpoint | None = None
         self._account: _Account | None = None
         self._idle_ports: list[MediaPort] = []
@@ -136,6 +143,7 @@ class SipListener:
         elif len(self.channels) >= self._settings.max_calls:
             log.warning("all %d lines are busy: a caller got 486", self._settings.max_calls)
             self._reject(call_id, pj.PJSIP_SC_BUSY_HERE)
+            self._on_busy()
         else:
             channel = self._new_channel(call_id, caller_number(message))
             channel.answer(pj.PJSIP_SC_RINGING)

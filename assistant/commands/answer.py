@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _answer(settings: configuration.Settings) -> None:
     from assistant.channels.sip import SipListener
+    from assistant.metrics import Metrics
+    from assistant.metrics_server import serve_metrics
     from assistant.reception import open_reception
 
     stop = asyncio.Event()
@@ -46,11 +48,13 @@ async def _answer(settings: configuration.Settings) -> None:
     def emit(event: dict[str, object]) -> None:
         print(json.dumps(event, ensure_ascii=False), flush=True)
 
+    metrics = Metrics()
     async with (
-        open_reception(settings, emit) as reception,
-        SipListener(settings.sip, reception.take) as listener,
+        serve_metrics(settings.metrics, metrics.registry) as metrics_url,
+        open_reception(settings, emit, metrics) as reception,
+        SipListener(settings.sip, reception.take, metrics.refused) as listener,
     ):
-        emit({"event": "ready", "sip": listener.uri})
+        emit({"event": "ready", "sip": listener.uri, "metrics": metrics_url})
         await stop.wait()
         listener.accepting = False
         await reception.close()

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assistant import settings
@@ -20,6 +21,14 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     listed.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
     shown = actions.add_parser("show", help="one call, turn by turn")
     shown.add_argument("call_id", metavar="ID")
+    shown.add_argument(
+        "--picture",
+        nargs="?",
+        type=Path,
+        const=Path(),
+        metavar="FILE.png",
+        help="draw both voices, the words and the waits (default: var/pictures/ID.png)",
+    )
     for action in (listed, shown):
         action.add_argument("--json", action="store_true", help="JSON instead of text")
     command.set_defaults(run=run)
@@ -57,6 +66,33 @@ async def _run(config: settings.Settings, args: argparse.Namespace) -> int:
         return 1
     else:
         _print_call(shown, spoken, as_json=args.json)
+        if args.picture is not None:
+            return _draw(shown, spoken, args.picture)
+    return 0
+
+
+def _draw(call: "CallRecord", found: "list[TurnRecord]", file: Path) -> int:
+    import soundfile
+
+    from assistant import call_picture, chinese_font
+
+    if file == Path():
+        file = settings.project_path(f"var/pictures/{call.call_id}.png")
+    sound = None
+    if call.recording:
+        try:
+            sound = call_picture.listen(settings.project_path(call.recording))
+        except (OSError, soundfile.LibsndfileError) as error:
+            print(f"hotline: drawn without its recording: {error}", file=sys.stderr)
+    if not chinese_font.find():
+        print(f"hotline: no font, words are in pinyin; {chinese_font.REMEDY}", file=sys.stderr)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        call_picture.draw(call, found, sound, file)
+    except OSError as error:
+        print(f"hotline: {file} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"picture: {file}", file=sys.stderr)
     return 0
 
 

@@ -35,7 +35,10 @@ async def _serve(args: argparse.Namespace) -> int:
     print("starting; the dialogue takes about half a minute", flush=True)
     try:
         async with Supervisor(stages, on_state=_Progress()) as running:
-            print(f"phones    {running.announced['answer']['sip']}")
+            ready = running.announced["answer"]
+            print(f"phones    {ready['sip']}")
+            if ready["metrics"]:
+                print(f"metrics   {ready['metrics']}")
             print(f"HTTP      {settings.backend_url}/openapi.json")
             print("console   hotline console", flush=True)
             await asyncio.Event().wait()

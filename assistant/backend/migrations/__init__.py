@@ -21,8 +21,8 @@ def at_head(connection: Connection) -> bool:
     return current == ScriptDirectory.from_config(_config()).get_current_head()
 
 
-def upgrade(connection: Connection) -> None:
-    """Run what is missing inside the caller's transaction."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run what is missing up to `revision` inside the caller's transaction."""
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)

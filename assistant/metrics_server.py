@@ -1,0 +1,43 @@
+"""`/metrics` over HTTP, for a Prometheus server to scrape."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from assistant import settings
+from assistant.ports import Port, explain
+from assistant.supervision import StartError
+
+
+@asynccontextmanager
+async def serve_metrics(
+    chosen: settings.Metrics, registry: CollectorRegistry
+) -> AsyncIterator[str]:
+    """Serve the registry while the block runs; the URL, empty where turned off.
+
+    Raises StartError when the port cannot be listened on.
+    """
+    if not chosen.enabled:
+        yield ""
+        return
+
+    async def scrape(_: web.Request) -> web.Response:
+        body = generate_latest(registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/metrics", scrape)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, chosen.bind, chosen.port).start()
+        except OSError as error:
+            port = Port(chosen.bind, chosen.port, "metrics.port")
+            raise StartError(explain(port, error)) from None
+        host, number = runner.addresses[0][:2]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{number}/metrics"
+    finally:
+        await runner.cleanup()
