@@ -10,7 +10,8 @@ from functools import partial
 
 import numpy as np
 
-from assistant.channels.channel import FRAME_MS, Channel, Key, Pcm
+from assistant.barge_in import ECHO_MS, WINDOW_MS, BargeInGate, Sound, sound
+from assistant.channels.channel import FRAME_MS, Audio, Channel, Key, Pcm
 from assistant.completeness import completeness
 from assistant.dialogue.dialogue import Keys
 from assistant.settings import Turns
@@ -18,6 +19,7 @@ from assistant.speech.recognizer import Expecting, Recognizer, RecognizerStream,
 from assistant.speech.vad import CHUNK_MS, Vad
 from assistant.timeline import Mark, MarkName
 from assistant.turns import (
+    START_PROBABILITY,
     KeyCollector,
     TurnDetector,
     TurnEnded,
@@ -162,6 +164,9 @@ class Hearing:
         self._turns = TurnDetector(rules)
         self._keys = KeyCollector(rules.key_timeout_s)
         self._lookback: deque[Pcm] = deque(maxlen=LOOKBACK_MS // FRAME_MS)
+        self._heard: deque[Pcm] = deque(maxlen=-(-WINDOW_MS // FRAME_MS))
+        self._sent: deque[Pcm] = deque(maxlen=-(-(WINDOW_MS + ECHO_MS) // FRAME_MS))
+        self._gate = BargeInGate()
         self._utterance: Utterance | None = None
         self._keyed_over = False
         self._recognising: set[asyncio.Task[None]] = set()
@@ -219,7 +224,7 @@ class Hearing:
             if isinstance(item, Key):
                 self._key(item.digit)
             else:
-                self._frame(item.pcm)
+                self._frame(item)
 
     def _key(self, digit: str) -> None:
         self.interrupted.set()
@@ -233,7 +238,10 @@ class Hearing:
             now = asyncio.get_running_loop().time()
             self.turns.put_nowait(Heard(Keys(digits), now, now, now))
 
-    def _frame(self, pcm: Pcm) -> None:
+    def _frame(self, audio: Audio) -> None:
+        pcm = audio.pcm
+        self._heard.append(pcm)
+        self._sent.append(audio.sent)
         self._now_ms += len(pcm) * 1000 / self._channel.rate
         if np.abs(pcm.astype(np.int32)).max(initial=0) > DIGITAL_SILENCE:
             self._sound_ms = self._now_ms
@@ -244,7 +252,17 @@ class Hearing:
             self._lookback.append(pcm)
         for probability in self._vad.accept(pcm):
             self._vad_ms += CHUNK_MS
-            self._follow(probability)
+            self._follow(probability if self._is_caller(probability) else 0.0)
+
+    def _is_caller(self, probability: float) -> bool:
+        """Whether what may begin a turn is the caller's voice, and not our own come back."""
+        if self._turns.speaking or probability < START_PROBABILITY:
+            return True
+        heard, sent = np.concatenate(self._heard), np.concatenate(self._sent)
+        what = sound(heard, sent, self._channel.rate)
+        if self._turns.playing:
+            return self._gate.accept(what, CHUNK_MS)
+        return what is not Sound.ECHO
 
     def _follow(self, probability: float) -> None:
         match self._turns.accept(probability, self._vad_ms):

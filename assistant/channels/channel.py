@@ -1,7 +1,7 @@
 """The seam between a call and the way it came in."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +19,8 @@ class Audio:
     """One frame of the caller's voice, at the channel's rate."""
 
     pcm: Pcm
+    sent: Pcm = field(default_factory=lambda: np.zeros(0, np.int16))
+    """What left for the caller meanwhile, by which an echo is known; empty where that is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -277,7 +277,7 @@ class SipChannel:
     def _on_tick(self, heard: Pcm, sent: Pcm) -> None:
         if self.closed:
             return
-        self._inbox.append(Audio(heard))
+        self._inbox.append(Audio(heard, sent))
         if self.tap:
             self.tap(heard, sent)
         self._wake()

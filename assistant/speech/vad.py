@@ -35,7 +35,8 @@ class Vad:
         Raises ModelError when the model silero-vad is not there.
         """
         self._network = _network()
-        self._resampler = Resampler(rate, RATE)
+        # A cubic is good enough for a detector, but not against aliases.
+        self._resampler = Resampler(rate, RATE, at_once=rate < RATE)
         self._rest: Pcm = np.zeros(0, np.int16)
         self._context = np.zeros(_CONTEXT, np.float32)
         self._state = np.zeros((2, 1, 128), np.float32)
