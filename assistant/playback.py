@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from assistant.channels.channel import FRAME_MS, Channel, Pcm
 from assistant.speech.resample import Resampler
 from assistant.speech.spoken import sentences
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
+from assistant.speech.urgency import needed_by
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ class Playback:
         self, text: str, chunks: asyncio.Queue[tuple[_Piece, Pcm] | None]
     ) -> None:
         gap = np.zeros(self._channel.rate * SENTENCE_GAP_MS // 1000, np.int16)
+        runs_out = 0.0
         for sentence in sentences(text):
             piece = _Piece(sentence)
             self._pieces.append(piece)
@@ -104,6 +107,9 @@ class Playback:
                     async for chunk in synthesizer.speak(sentence, self._usual_speed * self.pace):
                         pcm = resampler.accept(chunk)
                         piece.synthesised += len(pcm)
+                        # what the caller has in hand is what the next chunk may take
+                        runs_out = max(runs_out, time.monotonic()) + len(pcm) / self._channel.rate
+                        needed_by.set(runs_out)
                         await chunks.put((piece, pcm))
                     tail = np.concatenate([resampler.finish(), gap])
                     piece.synthesised += len(tail)
