@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,11 @@ class Servers:
 def workers_port(front: FrontDoor) -> int:
     """Where call servers reach it."""
     return front._settings.workers_port
+
+
+def carries(servers: Servers, expected: dict[str, int]) -> bool:
+    """Whether the call servers have so many calls."""
+    return servers.calls() == expected
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -123,7 +129,7 @@ async def test_calls_are_spread_and_one_too_many_is_busy() -> None:
         for expected in ({"answer-1": 1, "answer-2": 0}, {"answer-1": 1, "answer-2": 1},
                          {"answer-1": 1, "answer-2": 2}):  # fmt: skip
             calls.append(asyncio.create_task(sipp("long_call", front.port)))
-            await until(lambda expected=expected: servers.calls() == expected)
+            await until(partial(carries, servers, expected))
         await sipp("busy", front.port)
         assert front.proxy
         assert front.proxy.refused == 1

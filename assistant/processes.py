@@ -1,0 +1,59 @@
+"""What processes cost, as Linux's /proc tells it: CPU, memory, open files, threads."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one process group: a service and the children that it has started."""
+
+    cpu_s: float = 0.0
+    """Processor time since the start."""
+    memory_mb: float = 0.0
+    """Proportional set size: what is shared counts to each process by its part."""
+    files: int = 0
+    threads: int = 0
+    sockets: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.cpu_s + other.cpu_s,
+            self.memory_mb + other.memory_mb,
+            self.files + other.files,
+            self.threads + other.threads,
+            self.sockets + other.sockets,
+        )
+
+
+def costs(groups: Iterable[int]) -> dict[int, Cost]:
+    """The cost of each process group now; one that has ended costs nothing."""
+    found = dict.fromkeys(groups, Cost())
+    for folder in PROC.glob("[0-9]*"):
+        try:
+            group = os.getpgid(int(folder.name))
+            if group in found:
+                found[group] += _cost(folder)
+        except OSError:  # it has ended while we looked
+            continue
+    return found
+
+
+def _cost(folder: Path) -> Cost:
+    # the name in brackets may hold spaces
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    memory = (folder / "smaps_rollup").read_text()
+    pss_kb = next(int(line.split()[1]) for line in memory.splitlines() if line.startswith("Pss:"))
+    files = [os.readlink(each) for each in (folder / "fd").iterdir()]
+    return Cost(
+        ticks / os.sysconf("SC_CLK_TCK"),
+        pss_kb / 1024,
+        len(files),
+        int(fields[17]),
+        sum(name.startswith("socket:") for name in files),
+    )
