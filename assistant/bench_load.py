@@ -6,6 +6,7 @@ answer and asks the next, until the step is over: livelier than people are, who 
 
 import asyncio
 import itertools
+import math
 import os
 import sys
 import tempfile
@@ -99,9 +100,10 @@ class Step:
         return {
             "calls": self.calls,
             "turns": self.latency.n,
-            **{key: value for key, value in self.latency.as_json().items() if key != "n"},
-            "worst_ms": round(self.latency.worst_ms),
-            "worst_gap_ms": round(self.worst_gap_ms, 1),
+            "p50_ms": _rounded(self.latency.p50_ms),
+            "p95_ms": _rounded(self.latency.p95_ms),
+            "worst_ms": _rounded(self.latency.worst_ms),
+            "worst_gap_ms": _rounded(self.worst_gap_ms),
             "gaps_over_40_ms": self.long_gaps,
             "packets": len(self.gaps_ms),
             "refused": self.refused,
@@ -113,6 +115,11 @@ class Step:
             "memory_mb": round(self.memory_mb),
             "carried": self.carried,
         }
+
+
+def _rounded(ms: float) -> int | None:
+    """For JSON, which has no NaN."""
+    return None if math.isnan(ms) else round(ms)
 
 
 @dataclass

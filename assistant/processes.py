@@ -1,5 +1,6 @@
 """What processes cost, as Linux's /proc tells it: CPU, memory, open files, threads."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,7 +50,10 @@ def _cost(folder: Path) -> Cost:
     ticks = int(fields[11]) + int(fields[12])
     memory = (folder / "smaps_rollup").read_text()
     pss_kb = next(int(line.split()[1]) for line in memory.splitlines() if line.startswith("Pss:"))
-    files = [os.readlink(each) for each in (folder / "fd").iterdir()]
+    files = []
+    for each in (folder / "fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            files.append(os.readlink(each))
     return Cost(
         ticks / os.sysconf("SC_CLK_TCK"),
         pss_kb / 1024,
