@@ -52,6 +52,16 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     load.add_argument("--json", action="store_true", help="one JSON object on standard output")
     load.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves")
     load.set_defaults(run=run_load)
+    soak = benches.add_parser(
+        "soak",
+        help="calls back to back at half load: does a process grow?",
+        description="Real calls on loopback, half as many at once as there are lines. Prints what "
+        "each process holds after the first calls and after the last; exit code 1 if one grew.",
+    )
+    soak.add_argument("--minutes", type=float, default=10)
+    soak.add_argument("--calls", type=int, default=2, help="at once")
+    soak.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    soak.set_defaults(run=run_soak)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -111,6 +121,31 @@ async def _load(args: argparse.Namespace) -> "list[Step]":
         steps.append(step)
         print(json.dumps(step.as_json()), file=sys.stderr, flush=True)
     return steps
+
+
+def run_soak(args: argparse.Namespace) -> int:
+    """Call for so long and print what the processes hold; returns 1 when one grew."""
+    from assistant import bench_soak
+    from assistant.supervision import StartError
+
+    if not 1 <= args.calls <= 100 or args.minutes <= 0:
+        print("hotline: --calls is 1 to 100, --minutes more than 0", file=sys.stderr)
+        return 2
+    configuration.load(args.config, args.overrides)
+    try:
+        rounds, held = asyncio.run(
+            bench_soak.soak(args.config, args.overrides, args.calls, args.minutes)
+        )
+    except StartError as error:
+        print(f"hotline: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        found = {"rounds": [each.as_json() for each in rounds],
+                 "services": [each.as_json() for each in held]}  # fmt: skip
+        print(json.dumps(found))
+    else:
+        print(bench_soak.table(rounds, held))
+    return 1 if any(each.grew for each in held) else 0
 
 
 def run_nlu(args: argparse.Namespace) -> int:
