@@ -25,7 +25,7 @@ from assistant.channels.sip_light import FRAME_S, LightCall, Refused
 from assistant.channels.sip_script import load_line, speech_end
 from assistant.dialogue import training
 from assistant.ports import free_ports
-from assistant.processes import Cost, costs
+from assistant.processes import Cost, busy_s, costs
 from assistant.running import tell_state
 from assistant.settings import project_path
 from assistant.supervisor import Supervisor
@@ -71,6 +71,8 @@ class Step:
     """Processors that the hotline kept busy."""
     caller_cores: float = 0.0
     """Processors that this benchmark kept busy."""
+    other_cores: float = 0.0
+    """Processors that other programs kept busy: with many, this measures them."""
     memory_mb: float = 0.0
     """Of all processes of the hotline."""
 
@@ -112,6 +114,7 @@ class Step:
             "cut_short": self.cut_short,
             "cores": round(self.cores, 2),
             "caller_cores": round(self.caller_cores, 2),
+            "other_cores": round(self.other_cores, 2),
             "memory_mb": round(self.memory_mb),
             "carried": self.carried,
         }
@@ -255,12 +258,13 @@ async def measure(
 ) -> Step:
     """One step."""
     callers = Callers(uri, calls, questions)
-    before, began, own = _total(hotline), time.monotonic(), time.process_time()
+    before, began, own, all_ = _total(hotline), time.monotonic(), time.process_time(), busy_s()
     await callers.run(seconds)
-    after, took = _total(hotline), time.monotonic() - began
+    after, took, busy = _total(hotline), time.monotonic() - began, busy_s() - all_
     step = callers.step
     step.cores = (after.cpu_s - before.cpu_s) / took
     step.caller_cores = (time.process_time() - own) / took
+    step.other_cores = max(0.0, busy / took - step.cores - step.caller_cores)
     step.memory_mb = after.memory_mb
     return step
 
@@ -295,14 +299,14 @@ def table(steps: Sequence[Step]) -> str:
     """The figures for a person."""
     lines = [
         f"{'calls':>5} {'turns':>5} {'p50 ms':>7} {'p95 ms':>7} {'worst':>6} {'gap ms':>7} "
-        f"{'>40 ms':>6} {'lost':>5} {'cores':>6} {'MB':>6}"
+        f"{'>40 ms':>6} {'lost':>5} {'cores':>6} {'others':>6} {'MB':>6}"
     ]
     for each in steps:
         latency, lost = each.latency, each.refused + each.broken + each.unanswered
         lines.append(
             f"{each.calls:5} {latency.n:5} {latency.p50_ms:7.0f} {latency.p95_ms:7.0f} "
             f"{latency.worst_ms:6.0f} {each.worst_gap_ms:7.1f} {each.long_gaps:6} {lost:5} "
-            f"{each.cores:6.2f} {each.memory_mb:6.0f}"
+            f"{each.cores:6.2f} {each.other_cores:6.2f} {each.memory_mb:6.0f}"
         )
     carried = max((each.calls for each in steps if each.carried), default=0)
     cores = os.cpu_count() or 1

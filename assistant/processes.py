@@ -31,6 +31,14 @@ class Cost:
         )
 
 
+def busy_s() -> float:
+    """Processor time of the whole machine since its start, idling and waiting left out."""
+    user, nice, system, _, _, irq, softirq, steal = map(
+        int, (PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def costs(groups: Iterable[int]) -> dict[int, Cost]:
     """The cost of each process group now; one that has ended costs nothing."""
     found = dict.fromkeys(groups, Cost())
