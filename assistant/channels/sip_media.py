@@ -4,6 +4,7 @@ pjsua's clock thread calls `MediaPort` every 20 ms, so nothing here blocks, wait
 it takes one frame from a deque and posts one pair of frames to the event loop.
 """
 
+import threading
 import time
 from asyncio import AbstractEventLoop
 from collections import deque
@@ -13,6 +14,7 @@ import numpy as np
 import pjsua2 as pj
 
 from assistant.channels.channel import FRAME_MS, Pcm
+from assistant.priority import audio_first
 
 RATE = 8000
 """Hz of the conference bridge, so that G.711 passes through it untouched. G.722 is folded down to
@@ -97,6 +99,8 @@ class ClockWatch:
     def __init__(self) -> None:
         self._last = 0.0
         self._worst_ms = 0.0
+        self.thread = 0
+        """The clock's thread, once it has been told that it goes first."""
 
     def rest(self) -> None:
         """The clock may have stood still until now: nobody needed it."""
@@ -154,6 +158,9 @@ class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
     def onFrameRequested(self, frame: pj.MediaFrame) -> None:
         """Clock thread: hand over the next frame for the wire."""
         call = self._call
+        if self._clock.thread != threading.get_ident():
+            self._clock.thread = threading.get_ident()
+            audio_first()
         self._clock.tick(time.monotonic())
         self._sent = call[0].take() if call and not self.held else _SILENCE
         frame.type = pj.PJMEDIA_FRAME_TYPE_AUDIO

@@ -53,8 +53,10 @@ async def _answer(settings: configuration.Settings, name: str) -> None:
     from assistant import call_servers
     from assistant.admission import Admission
     from assistant.call_server import CallServer
+    from assistant.priority import SWITCH_S
     from assistant.reception import open_reception
 
+    sys.setswitchinterval(SWITCH_S)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
