@@ -3,7 +3,10 @@
 import asyncio
 import os
 import threading
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,9 +15,11 @@ from assistant import call_servers, services, settings
 from assistant.admission import LATE_SECONDS, TICKS_S, WINDOW_S, Admission
 from assistant.bench_load import Step
 from assistant.channels import g711
+from assistant.channels.channel import Pcm
 from assistant.channels.sip_light import LightCall, Refused, Wire
 from assistant.channels.sip_link import Report
 from assistant.channels.sip_media import ClockWatch
+from assistant.playback import Playback
 from assistant.priority import INFERENCE_NICE
 from assistant.processes import Cost, costs
 from assistant.settings import ConfigError, Load, Sip
@@ -143,6 +148,33 @@ async def test_inference_waits_for_audio_and_so_do_the_threads_that_it_starts() 
     pool.shutdown()
     assert theirs == (INFERENCE_NICE, INFERENCE_NICE)
     assert os.nice(0) == ours
+
+
+async def test_look_ahead_is_as_urgent_as_what_the_caller_has_in_hand() -> None:
+    class Voice:
+        name, voice, rate = "voice", "voice", 8000
+        deadlines: ClassVar[list[float]] = []
+
+        async def speak(self, text: str, speed: float = 1.0) -> AsyncIterator[Pcm]:
+            self.deadlines.append(needed_by.get())
+            yield np.zeros(8000, np.int16)
+
+    class Line:
+        kind, caller, rate, tap = "sip", "", 8000, None
+
+        async def play(self, pcm: Pcm) -> None:
+            pass
+
+        async def drain(self) -> None:
+            pass
+
+    channel: Any = Line()  # stands for one that takes audio at once
+    began = time.monotonic()
+    await Playback(channel, [Voice()]).say("您好。请讲。再见。")
+    first, second, third = Voice.deadlines
+    assert first == 0.0
+    assert second - began == pytest.approx(1, abs=0.5)
+    assert third - second == pytest.approx(1, abs=0.01)
 
 
 # -- several processes ---------------------------------------------------------------------------
