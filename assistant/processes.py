@@ -1,4 +1,7 @@
-"""What processes cost, as Linux's /proc tells it: CPU, memory, open files, threads."""
+"""What processes cost, as Linux's /proc tells it: CPU, memory, open files, threads.
+
+Other systems have no /proc: there everything costs nothing.
+"""
 
 import contextlib
 import os
@@ -33,9 +36,11 @@ class Cost:
 
 def busy_s() -> float:
     """Processor time of the whole machine since its start, idling and waiting left out."""
-    user, nice, system, _, _, irq, softirq, steal = map(
-        int, (PROC / "stat").read_text().split("\n", 1)[0].split()[1:9]
-    )
+    try:
+        first = (PROC / "stat").read_text().split("\n", 1)[0]
+    except FileNotFoundError:
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(int, first.split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from assistant import call_servers, services, settings
+from assistant import call_servers, cli, services, settings
 from assistant.admission import LATE_SECONDS, TICKS_S, WINDOW_S, Admission
 from assistant.bench_load import Step
 from assistant.channels import g711
@@ -219,6 +219,18 @@ def test_a_report_that_is_none(line: bytes) -> None:
 def test_a_report_is_read_as_it_was_written() -> None:
     report = Report("answer-1", ("127.0.0.1", 4000), 4, calls=2, admits=False)
     assert Report.from_line(report.to_line()) == report
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("load", "--most", "0"), ("load", "--seconds", "0"), ("soak", "--calls", "0"),
+     ("soak", "--minutes", "0"), ("load", "--most", "201")],
+)  # fmt: skip
+def test_a_benchmark_that_cannot_be(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bench", *arguments]) == 2
+    assert "is 1 to" in capsys.readouterr().err
 
 
 # -- the benchmark -------------------------------------------------------------------------------

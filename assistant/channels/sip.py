@@ -61,6 +61,8 @@ class SipListener:
         """Asked for each new caller; False: the machine is beyond its limit, and they get 486."""
         self.on_change: Callable[[], None] = lambda: None
         """Told when a call has come or gone."""
+        self.refused = 0
+        """New callers told 486 since the start."""
         self.clock = ClockWatch()
         self._settings = settings
         self._bind_address = self._host = LOOPBACK if behind_front else settings.bind
@@ -146,11 +148,9 @@ class SipListener:
         if not self.accepting:
             self._reject(call_id, pj.PJSIP_SC_SERVICE_UNAVAILABLE)
         elif len(self.channels) >= self._settings.max_calls:
-            log.warning("all %d lines are busy: a caller got 486", self._settings.max_calls)
-            self._reject(call_id, pj.PJSIP_SC_BUSY_HERE)
+            self._refuse(call_id, f"all {self._settings.max_calls} lines are busy")
         elif not self.admits():
-            log.warning("the machine is at its limit: a caller got 486")
-            self._reject(call_id, pj.PJSIP_SC_BUSY_HERE)
+            self._refuse(call_id, "the machine is at its limit")
         else:
             channel = self._new_channel(call_id, caller_number(message))
             channel.answer(pj.PJSIP_SC_RINGING)
@@ -158,6 +158,11 @@ class SipListener:
             task = asyncio.create_task(self._serve(channel))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _refuse(self, call_id: int, why: str) -> None:
+        self.refused += 1
+        log.warning("%s: a caller got 486, %d since the start", why, self.refused)
+        self._reject(call_id, pj.PJSIP_SC_BUSY_HERE)
 
     def _reject(self, call_id: int, status: int) -> None:
         prm = pj.CallOpParam()

@@ -72,7 +72,9 @@ class Proxy:
             return self._request_inwards(message, came, now)
         except NoLine as refusal:
             self.refused += 1
-            log.warning("%s: a caller got %d", refusal, refusal.status)
+            log.warning(
+                "%s: a caller got %d, %d since the start", refusal, refusal.status, self.refused
+            )
             return self._answer(message, came, refusal.status, refusal.reason)
 
     def _request_inwards(self, message: Message, came: Hop, now: float) -> list[Sent]:
