@@ -29,7 +29,7 @@ class Admission:
     def __init__(self, rules: Load) -> None:
         self._rules = rules
         self._answers: deque[tuple[float, float]] = deque(maxlen=ANSWERS)
-        self._late: deque[tuple[float, float]] = deque()
+        self._late: deque[tuple[float, float]] = deque(maxlen=int(TICKS_S) + 1)
         self._waits_ms = 0.0
         self._full = False
 
