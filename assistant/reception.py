@@ -156,10 +156,8 @@ async def open_reception(
 
     `renders`: whether this one obeys speech.render_when_idle.
     """
-    loading, loop = UrgencyPool(1, "loading"), asyncio.get_running_loop()
-    recognition = await loop.run_in_executor(loading, recognizers.load, settings.speech)
-    synthesis = await loop.run_in_executor(loading, synthesizers.load, settings.speech)
-    loading.shutdown()
+    recognition = await asyncio.to_thread(recognizers.load, settings.speech)
+    synthesis = await asyncio.to_thread(synthesizers.load, settings.speech)
     async with RasaDialogue(settings) as rasa, CallRecords(settings) as records:
         reception = Reception(
             settings,

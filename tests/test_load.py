@@ -20,7 +20,6 @@ from assistant.channels.sip_light import LightCall, Refused, Wire
 from assistant.channels.sip_link import Report
 from assistant.channels.sip_media import ClockWatch
 from assistant.playback import Playback
-from assistant.priority import INFERENCE_NICE
 from assistant.processes import Cost, costs
 from assistant.settings import ConfigError, Load, Sip
 from assistant.speech.urgency import NEVER, UrgencyPool, needed_by
@@ -132,22 +131,6 @@ async def test_work_that_was_given_up_is_not_done_and_a_fault_reaches_its_owner(
     pool.shutdown()
     with pytest.raises(RuntimeError):
         pool.submit(int)
-
-
-async def test_inference_waits_for_audio_and_so_do_the_threads_that_it_starts() -> None:
-    def niceness() -> tuple[int, int]:
-        found = list[int]()
-        inner = threading.Thread(target=lambda: found.append(os.nice(0)))
-        inner.start()
-        inner.join()
-        return os.nice(0), found[0]
-
-    pool = UrgencyPool(1, "test")
-    ours = os.nice(0)
-    theirs = await asyncio.get_running_loop().run_in_executor(pool, niceness)
-    pool.shutdown()
-    assert theirs == (INFERENCE_NICE, INFERENCE_NICE)
-    assert os.nice(0) == ours
 
 
 async def test_look_ahead_is_as_urgent_as_what_the_caller_has_in_hand() -> None:

@@ -13,8 +13,6 @@ from concurrent.futures import Executor, Future
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from assistant.priority import behind_audio
-
 T = TypeVar("T")
 
 NEVER = float("inf")
@@ -25,11 +23,7 @@ caller has heard what there is. 0: at once; NEVER: nobody waits."""
 
 
 class UrgencyPool(Executor):
-    """Threads that take the work with the earliest `needed_by` of whoever has submitted it.
-
-    They run behind audio and signalling (priority.py), and so do the threads that a model loaded
-    in one of them starts.
-    """
+    """Threads that take the work with the earliest `needed_by` of whoever has submitted it."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._work: list[tuple[float, int, float, Callable[[], None]]] = []
@@ -73,7 +67,6 @@ class UrgencyPool(Executor):
             self._there.notify_all()
 
     def _run(self) -> None:
-        behind_audio()
         while True:
             with self._there:
                 while not self._work and not self._closed:
