@@ -106,6 +106,8 @@ class Utterance:
 
     def resume(self) -> None:
         """The caller goes on: what was decoded ahead is not the whole turn."""
+        if self._ahead:
+            self._ahead.cancel()  # where it still waits for its turn, nobody's core is wasted
         self._ahead = None
         self._on_words = None
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from assistant.smooth_start import SmoothStart, expected_s
 from assistant.speech.resample import Resampler
 from assistant.speech.spoken import sentences
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
+from assistant.speech.urgency import needed_by
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +124,7 @@ class Playback:
         self, text: str, chunks: asyncio.Queue[tuple[_Piece, Pcm] | None]
     ) -> None:
         gap = np.zeros(self._channel.rate * SENTENCE_GAP_MS // 1000, np.int16)
+        runs_out = 0.0
         for sentence in sentences(text):
             piece = _Piece(sentence)
             self._pieces.append(piece)
@@ -132,6 +135,9 @@ class Playback:
                     async for pcm in self._smooth(synthesizer, sentence, is_last):
                         piece.synthesised += len(pcm)
                         self._ahead += len(pcm)
+                        # what the caller has in hand is what the next chunk may take
+                        runs_out = max(runs_out, time.monotonic()) + len(pcm) / self._channel.rate
+                        needed_by.set(runs_out)
                         chunks.put_nowait((piece, pcm))
                         await self._wait_for_room()
                     piece.synthesised += len(gap)

@@ -57,15 +57,25 @@ def free_ports() -> list[str]:
     The ports of SIP and of the metrics are left to the system; the call server's ready line
     names them.
     """
-    keys = ("backend.port", "dialogue.actions_port", "dialogue.rasa_port")
+    keys = ("backend.port", "dialogue.actions_port", "dialogue.rasa_port", "sip.workers_port")
     with ExitStack() as held:  # all at once, so that no number comes twice
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in keys]
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in keys[1:]]
         numbers = [each.getsockname()[1] for each in sockets]
+        numbers.append(_free_pair())
     return [
         *(f"{key}={number}" for key, number in zip(keys, numbers, strict=True)),
         "sip.port=0",
         "metrics.port=0",
     ]
+
+
+def _free_pair() -> int:
+    """A number that is free like the one above it."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            number: int = server.getsockname()[1]
+            if number < 65_535 and not trouble(Port("127.0.0.1", number + 1, "", udp=True)):
+                return number
 
 
 def _try_to_listen(port: Port) -> None:

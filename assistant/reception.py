@@ -4,7 +4,6 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -27,6 +26,7 @@ from assistant.speech import recognizers, synthesizers
 from assistant.speech.prompts import PromptCache
 from assistant.speech.recognizer import Recognizer, Transcript
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
+from assistant.speech.urgency import NEVER, UrgencyPool, needed_by
 from assistant.tracing import open_tracing
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,9 @@ class Reception:
         self._records = records
         self._emit = emit
         # One decode at a time fills the cores; the second worker keeps a slow one from blocking.
-        self._workers = ThreadPoolExecutor(2, thread_name_prefix="recognition")
+        self._workers = UrgencyPool(2, "recognition")
         self._calls: dict[Call, asyncio.Task[Outcome]] = {}
+        self._calls_elsewhere = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -86,16 +87,30 @@ class Reception:
         )
         task = asyncio.create_task(call.run())
         self._calls[call] = task
-        self._idle.clear()
+        self._see_whether_idle()
         try:
             return await task
         finally:
             del self._calls[call]
-            if not self._calls:
-                self._idle.set()
+            self._see_whether_idle()
             if recording:
                 await asyncio.to_thread(recording.close)
             await self._dialogue.forget(call_id)
+
+    def elsewhere(self, calls: int) -> None:
+        """So many calls are in progress in all call servers of this machine together."""
+        self._calls_elsewhere = calls
+        self._see_whether_idle()
+
+    def oldest_wait_s(self) -> float:
+        """How long the oldest utterance has been waiting to be recognised."""
+        return self._workers.oldest_wait_s()
+
+    def _see_whether_idle(self) -> None:
+        if self._calls or self._calls_elsewhere:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     async def warm_up(self) -> None:
         """Speak and think once: the first time costs a second that no caller should wait."""
@@ -110,6 +125,7 @@ class Reception:
         self, cache: PromptCache, sentences: Sequence[str], speed: float
     ) -> None:
         """Render `sentences` one by one, only while nobody calls. Never raises."""
+        needed_by.set(NEVER)
         rendered = 0
         for sentence in sentences:
             await self._idle.wait()
@@ -137,11 +153,16 @@ class Reception:
 
 @asynccontextmanager
 async def open_reception(
-    settings: Settings, emit: Callable[[Event], None], metrics: Metrics | None = None
+    settings: Settings,
+    emit: Callable[[Event], None],
+    metrics: Metrics | None = None,
+    *,
+    renders: bool = True,
 ) -> AsyncIterator[Reception]:
     """A reception with all that it needs loaded. Raises ModelError or ConfigError.
 
-    What happens in its calls is counted in `metrics`.
+    What happens in its calls is counted in `metrics`. `renders`: whether this one obeys
+    speech.render_when_idle.
     """
     metrics = metrics or Metrics()
     recognition = await asyncio.to_thread(recognizers.load, settings.speech)
@@ -161,7 +182,7 @@ async def open_reception(
         )
         await reception.warm_up()
         rendering: asyncio.Task[None] | None = None
-        if synthesis.cache and settings.speech.render_when_idle:
+        if renders and synthesis.cache and settings.speech.render_when_idle:
             rendering = asyncio.create_task(
                 reception.render_when_idle(synthesis.cache, card_sentences(), settings.speech.speed)
             )

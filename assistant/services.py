@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from assistant import call_servers
 from assistant.dialogue import serving, training
 from assistant.ports import Port
 from assistant.settings import CONFIG_FILE, Settings
@@ -31,7 +32,7 @@ def stages(
     behind = [_actions(settings), _rasa(settings, model)]
     if not settings.backend.url:  # a bureau's own backend is not ours to start
         behind.insert(0, _backend(settings, config))
-    return [behind, [_call_server(settings, config)]] if call_server else [behind]
+    return [behind, *_answering(settings, config)] if call_server else [behind]
 
 
 def config_arguments(file: Path = CONFIG_FILE, overrides: Sequence[str] = ()) -> list[str]:
@@ -44,8 +45,8 @@ def config_arguments(file: Path = CONFIG_FILE, overrides: Sequence[str] = ()) ->
 
 def ports(settings: Settings) -> list[Port]:
     """Every port that a whole hotline listens on, RTP aside."""
-    sip = Port(settings.sip.bind, settings.sip.port, "sip.port", udp=True)
-    ours = [_rasa_port(settings), _actions_port(settings), sip, *_metrics_ports(settings)]
+    ours = [_rasa_port(settings), _actions_port(settings), *_sip_ports(settings)]
+    ours += _metrics_ports(settings)
     return ours if settings.backend.url else [_backend_port(settings), *ours]
 
 
@@ -84,22 +85,52 @@ def _rasa(settings: Settings, model: Path) -> Service:
     )
 
 
-def _call_server(settings: Settings, config: Sequence[str]) -> Service:
-    return Service(
+def _answering(settings: Settings, config: Sequence[str]) -> list[list[Service]]:
+    """What answers phones; "answer" announces the address that they dial."""
+    servers = call_servers.names(settings.sip)
+    if not servers:
+        ports = [*_sip_ports(settings), *_metrics_ports(settings)]
+        return [[_call_server("answer", config, "answer", ports=ports)]]
+    front = Service(
         name="answer",
-        argv=_hotline(config, "answer"),
+        argv=_hotline(config, "front"),
         env=os.environ,
-        ports=[
-            Port(settings.sip.bind, settings.sip.port, "sip.port", udp=True),
-            *_metrics_ports(settings),
-        ],
+        ports=_sip_ports(settings),
+    )
+    metrics = _metrics_ports(settings)
+    behind = [
+        _call_server(
+            name, config, "answer", "--behind-front-as", name, ports=metrics[place : place + 1]
+        )
+        for place, name in enumerate(servers)
+    ]
+    return [[front], behind]
+
+
+def _call_server(
+    name: str, config: Sequence[str], *command: str, ports: Sequence[Port] = ()
+) -> Service:
+    return Service(
+        name=name,
+        argv=_hotline(config, *command),
+        env=os.environ,
+        ports=ports,
         start_s=CALL_SERVER_START_S,
         stop_s=GOODBYE_S,
     )
 
 
-def _hotline(config: Sequence[str], command: str) -> list[str]:
-    return [sys.executable, "-m", "assistant.cli", *config, command]
+def _sip_ports(settings: Settings) -> list[Port]:
+    sip = settings.sip
+    ours = [Port(sip.bind, sip.port, "sip.port", udp=True)]
+    if call_servers.names(sip):
+        inner = (sip.workers_port, sip.workers_port + 1)
+        ours += [Port("127.0.0.1", port, "sip.workers_port", udp=True) for port in inner]
+    return ours
+
+
+def _hotline(config: Sequence[str], *command: str) -> list[str]:
+    return [sys.executable, "-m", "assistant.cli", *config, *command]
 
 
 def _backend_port(settings: Settings) -> Port:
@@ -111,8 +142,10 @@ def _actions_port(settings: Settings) -> Port:
 
 
 def _metrics_ports(settings: Settings) -> list[Port]:
-    metrics = settings.metrics
-    return [Port(metrics.bind, metrics.port, "metrics.port")] if metrics.enabled else []
+    """One for each call server."""
+    names = call_servers.names(settings.sip) or [""]
+    chosen = [call_servers.metrics_of(settings, name) for name in names]
+    return [Port(each.bind, each.port, "metrics.port") for each in chosen if each.enabled]
 
 
 def _rasa_port(settings: Settings) -> Port:

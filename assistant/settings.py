@@ -5,12 +5,23 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 """The project folder; relative paths of the configuration start here."""
 
 CONFIG_FILE = ROOT / "configs" / "hotline.toml"
+
+
+CALLS_PER_PROCESS = 4
+"""What PJSIP is compiled for in the package that is used (PJSUA_MAX_CALLS)."""
 
 
 class ConfigError(ValueError):
@@ -30,17 +41,40 @@ class Sip(_Section):
     advertise: str = ""
     """The address told to peers in Contact and SDP when it differs from `bind` (behind NAT)."""
     rtp_port: int = Field(40000, ge=1024, le=65000)
-    """First of the RTP ports; two per call."""
+    """First of the RTP ports; two per call are used, four are set aside."""
     user: str = "12333"
     max_calls: int = Field(4, ge=1, le=200)
-    """One more caller than this gets 486 Busy Here."""
+    """One more caller than this gets 486 Busy Here. A process carries four calls: for more of them
+    several are started, behind a front door on `port`."""
+    workers_port: int = Field(5080, ge=1024, le=65534)
+    """Loopback only: where front door and call servers meet, UDP; its neighbour above, TCP."""
     codecs: list[str] = ["PCMA/8000", "PCMU/8000", "G722/16000"]
     """In order of preference."""
     registrar: str = ""
-    """sip:pbx.example to register there; empty: answer direct calls only."""
+    """sip:pbx.example to register there; empty: answer direct calls only. Needs max_calls of at
+    most 4: a PBX reaches a front door as a trunk, without registration."""
     registrar_user: str = ""
     registrar_password_env: str = "HOTLINE_SIP_PASSWORD"
     """Name of the environment variable that holds the PBX password."""
+
+    @field_validator("registrar")
+    @classmethod
+    def _one_process_registers(cls, registrar: str, info: ValidationInfo) -> str:
+        if registrar and info.data.get("max_calls", 0) > CALLS_PER_PROCESS:
+            raise ValueError(
+                f"registering needs sip.max_calls of at most {CALLS_PER_PROCESS}; for more calls "
+                "leave it empty and let the PBX send its calls to sip.port as a trunk"
+            )
+        return registrar
+
+
+class Load(_Section):
+    """When the machine carries no more: a new caller then gets 486, as if all lines were busy."""
+
+    answer_ms: float = Field(2500, ge=500, le=20_000)
+    """Half of the latest answers came later than this after the caller's last word."""
+    late_ms: float = Field(60, ge=20, le=1000)
+    """The 20 ms clock of the audio was later than this, again and again: voices break up."""
 
 
 class Speech(_Section):
@@ -161,6 +195,7 @@ class Settings(_Section):
     """The whole configuration; every key has a default."""
 
     sip: Sip = Sip()
+    load: Load = Load()
     speech: Speech = Speech()
     turns: Turns = Turns()
     call: CallLimits = CallLimits()

@@ -60,6 +60,7 @@ class _Kept:
     """A service with what is known of it now."""
 
     service: Service
+    stage: int
     first_ready: "asyncio.Future[None]"
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     child: Child | None = None
@@ -104,8 +105,8 @@ class Supervisor:
     async def __aenter__(self) -> Self:
         require_free(port for stage in self._stages for each in stage for port in each.ports)
         try:
-            for stage in self._stages:
-                await asyncio.gather(*[self._begin(service) for service in stage])
+            for number, stage in enumerate(self._stages):
+                await asyncio.gather(*[self._begin(service, number) for service in stage])
         except BaseException:  # Ctrl-C cancels: then, too, nothing may be left behind
             await self.stop()
             raise
@@ -124,18 +125,23 @@ class Supervisor:
         return {kept.service.name: kept.child.pid for kept in self._kept if kept.child is not None}
 
     async def stop(self) -> None:
-        """Stop everything, the last started first, each within its `stop_s`."""
+        """Stop everything, the last stage first, each service within its `stop_s`."""
         while self._kept:
-            kept = self._kept.pop()
-            assert kept.keeper is not None
-            self._on_state(kept.service.name, "stopping", "")
-            kept.keeper.cancel()
-            await asyncio.wait([kept.keeper])
-            self._on_state(kept.service.name, "stopped", "")
+            last = self._kept[-1].stage
+            stage = [kept for kept in self._kept if kept.stage == last]
+            self._kept = [kept for kept in self._kept if kept.stage != last]
+            await asyncio.gather(*[self._stop(kept) for kept in reversed(stage)])
 
-    def _begin(self, service: Service) -> "asyncio.Future[None]":
+    async def _stop(self, kept: _Kept) -> None:
+        assert kept.keeper is not None
+        self._on_state(kept.service.name, "stopping", "")
+        kept.keeper.cancel()
+        await asyncio.wait([kept.keeper])
+        self._on_state(kept.service.name, "stopped", "")
+
+    def _begin(self, service: Service, stage: int) -> "asyncio.Future[None]":
         loop = asyncio.get_running_loop()
-        kept = _Kept(service, loop.create_future())
+        kept = _Kept(service, stage, loop.create_future())
         kept.keeper = loop.create_task(self._keep(kept))
         self._kept.append(kept)
         return kept.first_ready

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,13 @@ class CallServer:
 
 
 @asynccontextmanager
-async def call_server(stack: Stack, *more: str) -> AsyncIterator[CallServer]:
+async def call_server(
+    stack: Stack, *more: str, command: Sequence[str] = ("answer",)
+) -> AsyncIterator[CallServer]:
     """Answers on an ephemeral port; ended by its own process id."""
     overrides = [word for override in more for word in ("--set", override)]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "assistant.cli", *stack.arguments, *overrides, "answer",
+        sys.executable, "-m", "assistant.cli", *stack.arguments, *overrides, *command,
         stdout=asyncio.subprocess.PIPE, cwd=ROOT, env=os.environ,
     )  # fmt: skip
     server = CallServer(process)
@@ -144,6 +146,24 @@ async def _check_records(stack: Stack, call: str) -> None:
     assert "58214.36" in written, "what was answered is kept"
     for secret in ("135790", "一三五七九零", "440103196305129977", "一九六三零五一二"):
         assert secret not in written
+
+
+async def test_a_call_through_the_front_door(stack: Stack, tmp_path: Path) -> None:
+    behind = ("answer", "--behind-front-as", "answer-1")
+    async with (
+        call_server(stack, "sip.max_calls=5", command=["front"]) as front,
+        call_server(stack, "sip.max_calls=5", command=behind) as server,
+        Baresip(tmp_path) as phone,
+    ):
+        await phone.dial(front.events[0]["sip"])
+        await phone.event("CALL_ESTABLISHED")
+        await server.next("listening")
+        await phone.say(CALLERS / "1.wav")
+        await server.next("hotline", "15年")
+        server.process.send_signal(signal.SIGTERM)  # the goodbye and its BYE pass the front door
+        await phone.event("CALL_CLOSED", timeout_s=TURN_S)
+        assert await asyncio.wait_for(server.process.wait(), 30) == 0
+    assert server.events[-1]["outcome"] == "closed"
 
 
 async def test_keyed_digits_and_a_goodbye_at_shutdown(stack: Stack, tmp_path: Path) -> None:

@@ -326,11 +326,13 @@ async def test_one_caller_too_many_is_486() -> None:
         nonlocal busy
         busy += 1
 
-    async with SipListener(settings(max_calls=1), desk, count) as sip:
+    async with SipListener(settings(max_calls=1), desk) as sip:
+        sip.on_refused = count
         first = asyncio.create_task(sipp("await_bye", sip.port))
         channel = await in_time(desk.calls)
         for _ in range(6):  # more than the library has lines: each is given back
             await sipp("busy", sip.port)
+        assert sip.refused == 6
         await channel.hangup()
         await first
         await in_time(desk.done)
@@ -338,6 +340,12 @@ async def test_one_caller_too_many_is_486() -> None:
         await in_time(desk.done)
     assert desk.calls.qsize() == 1
     assert busy == 6
+
+
+async def test_a_machine_at_its_limit_is_486() -> None:
+    async with SipListener(settings(), Desk()) as sip:
+        sip.admits = lambda: False
+        await sipp("busy", sip.port)
 
 
 async def test_the_largest_number_of_calls_is_carried() -> None:

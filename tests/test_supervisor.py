@@ -139,6 +139,15 @@ async def test_stages_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None
     assert states[-2:] == [("one", "stopping"), ("one", "stopped")]
 
 
+async def test_the_services_of_a_stage_stop_together(tmp_path: Path) -> None:
+    states: list[tuple[str, str]] = []
+    stages = [[python(name, TALKER) for name in ("one", "two")]]
+    async with Supervisor(stages, on_state=lambda *s: states.append(s[:2]), logs=tmp_path):
+        states.clear()
+    assert {state for _, state in states[:2]} == {"stopping"}
+    assert {state for _, state in states[2:]} == {"stopped"}
+
+
 async def test_a_dead_service_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "FIRST_DELAY_S", 0.01)
     journal = tmp_path / "journal"

@@ -22,7 +22,7 @@ from assistant.channels import sip_pjsua
 from assistant.channels.channel import ChannelClosed, ChannelError
 from assistant.channels.sip_call import SipChannel
 from assistant.channels.sip_headers import caller_number
-from assistant.channels.sip_media import MediaPort
+from assistant.channels.sip_media import ClockWatch, MediaPort
 from assistant.settings import Sip
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ nothing that can be measured."""
 
 STOP_TIMEOUT_S = 5.0
 """Calls that were hung up end their tasks within this, or are cancelled."""
+
+LOOPBACK = "127.0.0.1"
 
 OnCall = Callable[[SipChannel], Awaitable[object]]
 
@@ -46,21 +48,28 @@ class SipListener:
     """SIP over UDP and TCP on one port. Use as an async context manager, or start() and stop()."""
 
     def __init__(
-        self,
-        settings: Sip,
-        on_call: OnCall = refuse,
-        on_busy: Callable[[], None] = lambda: None,
+        self, settings: Sip, on_call: OnCall = refuse, *, behind_front: bool = False
     ) -> None:
-        """`on_busy` is told of each caller who finds all lines busy."""
+        """`behind_front`: SIP on loopback alone, where the front door is; audio as configured."""
         self.port = settings.port
         """The port actually bound, once started."""
         self.channels: set[SipChannel] = set()
         """Calls in progress, the not yet answered among them."""
         self.accepting = True
         """False: a new caller gets 503, for the time in which the others hear a goodbye."""
-        self._settings, self._host = settings, settings.bind
+        self.admits: Callable[[], bool] = lambda: True
+        """Asked for each new caller; False: the machine is beyond its limit, and they get 486."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Told when a call has come or gone."""
+        self.on_refused: Callable[[], None] = lambda: None
+        """Told of each new caller who gets 486."""
+        self.refused = 0
+        """New callers told 486 since the start."""
+        self.clock = ClockWatch()
+        self._settings = settings
+        self._bind_address = self._host = LOOPBACK if behind_front else settings.bind
+        self._advertise = "" if behind_front else settings.advertise
         self._on_call = on_call
-        self._on_busy = on_busy
         self._endpoint: pj.Endpoint | None = None
         self._account: _Account | None = None
         self._idle_ports: list[MediaPort] = []
@@ -78,7 +87,7 @@ class SipListener:
     def address(self) -> str:
         """host:port that phones reach: what is advertised, else what is bound; bound to 0.0.0.0,
         the machine's address towards its default route."""
-        return f"{self._settings.advertise or self._host}:{self.port}"
+        return f"{self._advertise or self._host}:{self.port}"
 
     @property
     def uri(self) -> str:
@@ -141,9 +150,9 @@ class SipListener:
         if not self.accepting:
             self._reject(call_id, pj.PJSIP_SC_SERVICE_UNAVAILABLE)
         elif len(self.channels) >= self._settings.max_calls:
-            log.warning("all %d lines are busy: a caller got 486", self._settings.max_calls)
-            self._reject(call_id, pj.PJSIP_SC_BUSY_HERE)
-            self._on_busy()
+            self._refuse(call_id, f"all {self._settings.max_calls} lines are busy")
+        elif not self.admits():
+            self._refuse(call_id, "the machine is at its limit")
         else:
             channel = self._new_channel(call_id, caller_number(message))
             channel.answer(pj.PJSIP_SC_RINGING)
@@ -152,20 +161,32 @@ class SipListener:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    def _refuse(self, call_id: int, why: str) -> None:
+        self.refused += 1
+        self.on_refused()
+        log.warning("%s: a caller got 486, %d since the start", why, self.refused)
+        self._reject(call_id, pj.PJSIP_SC_BUSY_HERE)
+
     def _reject(self, call_id: int, status: int) -> None:
         prm = pj.CallOpParam()
         prm.statusCode = status
         pj.Call(self._account, call_id).hangup(prm)
 
     def _new_channel(self, call_id: int, caller: str) -> SipChannel:
-        port = self._idle_ports.pop() if self._idle_ports else MediaPort(asyncio.get_running_loop())
+        port = (
+            self._idle_ports.pop()
+            if self._idle_ports
+            else MediaPort(asyncio.get_running_loop(), self.clock)
+        )
         channel = SipChannel(self._account, port, call_id, caller, self._ended)
         self.channels.add(channel)
+        self.on_change()
         return channel
 
     def _ended(self, channel: SipChannel, port: MediaPort) -> None:
         self.channels.discard(channel)
         self._idle_ports.append(port)
+        self.on_change()
 
     async def _serve(self, channel: SipChannel) -> None:
         try:
@@ -197,8 +218,8 @@ class SipListener:
         most = sip_pjsua.library().pjsua_call_get_max_count()
         if self._settings.max_calls > most:
             raise ChannelError(
-                f"sip.max_calls = {self._settings.max_calls}: the installed PJSIP carries at most "
-                f"{most} calls; set sip.max_calls to {most}"
+                f"sip.max_calls = {self._settings.max_calls}: one process carries at most {most} "
+                f"calls; `hotline serve` starts several, alone set sip.max_calls to {most}"
             )
 
     def _prefer_codecs(self) -> None:
@@ -228,9 +249,9 @@ class SipListener:
                 self._endpoint.transportClose(udp)
 
     def _listen(self, kind: int, port: int) -> int:
-        bind, config = self._settings.bind, pj.TransportConfig()
+        bind, config = self._bind_address, pj.TransportConfig()
         config.port, config.boundAddress = port, bind
-        config.publicAddress = self._settings.advertise
+        config.publicAddress = self._advertise
         assert self._endpoint
         try:
             return int(self._endpoint.transportCreate(kind, config))

@@ -4,6 +4,8 @@ pjsua's clock thread calls `MediaPort` every 20 ms, so nothing here blocks, wait
 it takes one frame from a deque and posts one pair of frames to the event loop.
 """
 
+import threading
+import time
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import numpy as np
 import pjsua2 as pj
 
 from assistant.channels.channel import FRAME_MS, Pcm
+from assistant.priority import audio_first
 
 RATE = 8000
 """Hz of the conference bridge, so that G.711 passes through it untouched. G.722 is folded down to
@@ -87,6 +90,33 @@ def _pop(queue: deque[Pcm]) -> Pcm:
         return _NOTHING
 
 
+class ClockWatch:
+    """How late the 20 ms clock came: packets leave as late, and voices break up.
+
+    The clock thread writes, the event loop reads.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._worst_ms = 0.0
+        self.thread = 0
+        """The clock's thread, once it has been told that it goes first."""
+
+    def rest(self) -> None:
+        """The clock may have stood still until now: nobody needed it."""
+        self._last = 0.0
+
+    def tick(self, now: float) -> None:
+        """The clock has called, at `now` in seconds of a monotonic clock."""
+        late_ms = (now - self._last) * 1000 - FRAME_MS if self._last else 0.0
+        self._last, self._worst_ms = now, max(self._worst_ms, late_ms)
+
+    def take_worst_ms(self) -> float:
+        """The longest delay since this was asked last."""
+        worst, self._worst_ms = self._worst_ms, 0.0
+        return worst
+
+
 class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
     """A port of the bridge. In each tick the bridge asks for a frame, then brings one.
 
@@ -94,7 +124,7 @@ class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
     only some ticks after it was told to, and a tick into a destroyed port ends the process.
     """
 
-    def __init__(self, loop: AbstractEventLoop) -> None:
+    def __init__(self, loop: AbstractEventLoop, clock: ClockWatch) -> None:
         super().__init__()
         form = pj.MediaFormatAudio()
         form.type = pj.PJMEDIA_TYPE_AUDIO
@@ -105,11 +135,13 @@ class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
         """The peer has put us on hold: playout rests, and what comes is not the peer's voice. The
         bridge brings frames to a port without a stream too, so the call's clock goes on."""
         self._loop = loop
+        self._clock = clock
         self._call: tuple[Playout, Tick] | None = None
         self._sent = _SILENCE
 
     def attach(self, playout: Playout, on_tick: Tick) -> None:
         """Serve one call: `on_tick` is called on the event loop every 20 ms of it."""
+        self._clock.rest()
         self.held = False
         self._call = playout, on_tick
 
@@ -126,6 +158,10 @@ class MediaPort(pj.AudioMediaPort):  # type: ignore[misc]
     def onFrameRequested(self, frame: pj.MediaFrame) -> None:
         """Clock thread: hand over the next frame for the wire."""
         call = self._call
+        if self._clock.thread != threading.get_ident():
+            self._clock.thread = threading.get_ident()
+            audio_first()
+        self._clock.tick(time.monotonic())
         self._sent = call[0].take() if call and not self.held else _SILENCE
         frame.type = pj.PJMEDIA_FRAME_TYPE_AUDIO
         frame.buf = pj.ByteVector(self._sent.tobytes())

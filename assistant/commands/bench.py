@@ -13,6 +13,7 @@ from assistant.commands import bench_asr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from assistant.bench_load import Step
     from assistant.bench_nlu import Case, Result
 
 
@@ -41,6 +42,28 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     nlu.add_argument("--picture", type=Path, metavar="PNG", help="draw the confusion matrix")
     nlu.set_defaults(run=run_nlu)
     bench_asr.register(benches)
+    load = benches.add_parser(
+        "load",
+        help="how many calls at once: more callers until the answers come late",
+        description="Real SIP and RTP on loopback, 1, 2, 4, 6 … callers at once who hear the "
+        "greeting, ask recorded questions and hear some seconds of each answer; until the p95 of "
+        "the answers is over 1.5 s or two packets are more than 40 ms apart.",
+    )
+    load.add_argument("--most", type=int, default=12, help="calls at once at most")
+    load.add_argument("--seconds", type=float, default=45, help="length of a step")
+    load.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    load.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves")
+    load.set_defaults(run=run_load)
+    soak = benches.add_parser(
+        "soak",
+        help="calls back to back at half load: does a process grow?",
+        description="Real calls on loopback, half as many at once as there are lines. Prints what "
+        "each process holds after the first calls and after the last; exit code 1 if one grew.",
+    )
+    soak.add_argument("--minutes", type=float, default=10)
+    soak.add_argument("--calls", type=int, default=2, help="at once")
+    soak.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    soak.set_defaults(run=run_soak)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +90,64 @@ def run(args: argparse.Namespace) -> int:
             values = f"{each.n:4} {each.p50_ms:8.0f} {each.p95_ms:8.0f} {each.worst_ms:8.0f}"
             print(f"{kind:8} {values}")
     return 0 if all(each.n >= args.turns for each in found.values()) else 1
+
+
+def run_load(args: argparse.Namespace) -> int:
+    """Measure step by step and print; returns 1 when not even one call was carried."""
+    from assistant import bench_load
+    from assistant.supervision import StartError
+
+    if not 1 <= args.most <= 200 or args.seconds < 1:
+        print("hotline: --most is 1 to 200, --seconds at least 1", file=sys.stderr)
+        return 2
+    configuration.load(args.config, args.overrides)
+    try:
+        steps = asyncio.run(_load(args))
+    except StartError as error:
+        print(f"hotline: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps({"steps": [step.as_json() for step in steps]}))
+    else:
+        print(bench_load.table(steps))
+    if args.plot:
+        bench_load.draw(steps, args.plot)
+    return 0 if any(step.carried for step in steps) else 1
+
+
+async def _load(args: argparse.Namespace) -> "list[Step]":
+    from assistant import bench_load
+
+    steps = []
+    async for step in bench_load.ramp(args.config, args.overrides, args.most, args.seconds):
+        steps.append(step)
+        print(json.dumps(step.as_json()), file=sys.stderr, flush=True)
+    return steps
+
+
+def run_soak(args: argparse.Namespace) -> int:
+    """Call for so long and print what the processes hold; returns 1 when one grew."""
+    from assistant import bench_soak
+    from assistant.supervision import StartError
+
+    if not 1 <= args.calls <= 100 or args.minutes <= 0:
+        print("hotline: --calls is 1 to 100, --minutes more than 0", file=sys.stderr)
+        return 2
+    configuration.load(args.config, args.overrides)
+    try:
+        rounds, held = asyncio.run(
+            bench_soak.soak(args.config, args.overrides, args.calls, args.minutes)
+        )
+    except StartError as error:
+        print(f"hotline: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        found = {"rounds": [each.as_json() for each in rounds],
+                 "services": [each.as_json() for each in held]}  # fmt: skip
+        print(json.dumps(found))
+    else:
+        print(bench_soak.table(rounds, held))
+    return 1 if any(each.grew for each in held) else 0
 
 
 def run_nlu(args: argparse.Namespace) -> int:

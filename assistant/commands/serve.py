@@ -52,6 +52,7 @@ class _Progress:
 
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
+        self._stopping = False
 
     def __call__(self, service: str, state: str, detail: str) -> None:
         if state == "starting":
@@ -61,5 +62,6 @@ class _Progress:
             print(f"{service}: ready after {seconds:.1f} s", flush=True)
         elif state == "died":
             print(f"{service}: died: {detail}", flush=True)
-        elif state == "stopping" and service == "answer":
+        elif state == "stopping" and service.startswith("answer") and not self._stopping:
+            self._stopping = True
             print("stopping; calls in progress hear a goodbye", flush=True)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jieba
@@ -19,6 +18,7 @@ from assistant.settings import ConfigError
 from assistant.speech.chunks import SENTENCE_PAUSE_MS, chunks
 from assistant.speech.spoken import sentences, spoken
 from assistant.speech.synthesizer import SynthesisError
+from assistant.speech.urgency import UrgencyPool
 
 RATE = 24_000
 """Hz; what the model was trained for."""
@@ -67,7 +67,7 @@ class Network:
         except Exception as error:  # onnxruntime's errors share no base class
             raise models.ModelCorrupt(f"kokoro: {folder / 'model.onnx'}: {error}") from error
         self._ids: dict[str, int] = json.loads((folder / "config.json").read_text("utf-8"))["vocab"]
-        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kokoro")
+        self.worker = UrgencyPool(1, "kokoro")
         jieba.setLogLevel(logging.WARNING)
         jieba.initialize()
         self._phonemes = ZHG2P()
@@ -120,7 +120,8 @@ class Kokoro:
     async def speak(self, text: str, speed: float = 1.0) -> AsyncIterator[Pcm]:
         """Audio of `text` in chunks; see Synthesizer. Text without a sound gives no chunk.
 
-        Calls share the worker chunk by chunk. Closing the iterator stops the chunk in work.
+        Calls share the worker chunk by chunk, the most urgent first (urgency.py). Closing the
+        iterator stops the chunk in work.
         """
         previous = ""
         for sentence in sentences(spoken(text)):

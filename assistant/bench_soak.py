@@ -1,0 +1,100 @@
+"""Whether the hotline stays as it is: back-to-back calls at half load, what each process holds.
+
+The first round of calls is not counted: what a process loads once, it loads there.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assistant.bench import QUESTIONS
+from assistant.bench_load import Callers, Question, Step, hotline
+from assistant.processes import Cost, costs
+from assistant.supervisor import Supervisor
+
+ROUND_S = 30.0
+"""A call's length: the greeting, one or two questions, goodbye."""
+
+MEMORY_GROWTH = 1.1
+"""Caches and allocators breathe; more than this is a leak."""
+
+MORE_OPEN = 3
+"""Files, sockets and threads that a process may hold more than at the start."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one service held after the first calls and after the last."""
+
+    service: str
+    before: Cost
+    after: Cost
+
+    @property
+    def grew(self) -> bool:
+        """Whether it holds more than calls explain."""
+        pairs = (
+            (self.before.files, self.after.files),
+            (self.before.sockets, self.after.sockets),
+            (self.before.threads, self.after.threads),
+        )
+        more_open = any(after - before > MORE_OPEN for before, after in pairs)
+        return more_open or self.after.memory_mb > self.before.memory_mb * MEMORY_GROWTH
+
+    def as_json(self) -> dict[str, Any]:
+        """As `hotline bench soak --json` prints it."""
+        return {
+            "service": self.service,
+            "memory_mb": [round(self.before.memory_mb), round(self.after.memory_mb)],
+            "files": [self.before.files, self.after.files],
+            "sockets": [self.before.sockets, self.after.sockets],
+            "threads": [self.before.threads, self.after.threads],
+            "grew": self.grew,
+        }
+
+
+async def soak(
+    config: Path, overrides: Sequence[str], calls: int, minutes: float
+) -> tuple[list[Step], list[Held]]:
+    """Rounds of `calls` calls at once for so long. Raises StartError."""
+    questions = [Question.load(file) for file in QUESTIONS]
+    rounds: list[Step] = []
+    async with hotline(config, overrides, 2 * calls) as (supervisor, uri):
+        await Callers(uri, calls, questions).run(ROUND_S)
+        before = _by_service(supervisor)
+        until = time.monotonic() + minutes * 60
+        while time.monotonic() < until:
+            callers = Callers(uri, calls, questions)
+            await callers.run(ROUND_S)
+            rounds.append(callers.step)
+            print(f"round {len(rounds)}: {callers.step.as_json()}", file=sys.stderr, flush=True)
+        after = _by_service(supervisor)
+    return rounds, [Held(name, cost, after.get(name, Cost())) for name, cost in before.items()]
+
+
+def _by_service(supervisor: Supervisor) -> dict[str, Cost]:
+    found = costs(supervisor.pids().values())
+    return {name: found[pid] for name, pid in supervisor.pids().items()}
+
+
+def table(rounds: Sequence[Step], held: Sequence[Held]) -> str:
+    """The figures for a person."""
+    turns = sum(each.latency.n for each in rounds)
+    lost = sum(each.refused + each.broken + each.unanswered for each in rounds)
+    calls = sum(each.calls for each in rounds)
+    gaps = sum(each.long_gaps for each in rounds)
+    lines = [
+        f"{calls} calls, {turns} turns answered, {lost} lost, {gaps} gaps over 40 ms",
+        f"{'service':10} {'MB':>13} {'files':>9} {'sockets':>9} {'threads':>9}",
+    ]
+    for each in held:
+        before, after = each.before, each.after
+        lines.append(
+            f"{each.service:10} {before.memory_mb:6.0f}{after.memory_mb:7.0f} "
+            f"{before.files:4}{after.files:5} {before.sockets:4}{after.sockets:5} "
+            f"{before.threads:4}{after.threads:5}{'  grew' if each.grew else ''}"
+        )
+    return "\n".join(lines)
