@@ -4,16 +4,14 @@ The model computes how long each phoneme lasts, and keeps it to itself; here tha
 output. Only rendering ahead needs it: calls keep the plain network.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from assistant import models
-from assistant.channels.channel import Pcm
 from assistant.speech.kokoro import Kokoro, Network
 from assistant.speech.synthesizer import SynthesisError
+from assistant.speech.unit_selection import Aligned
 
 DURATIONS = "/encoder/Clip_output_0"
 """The value inside the model: how many frames each phoneme lasts, the padding's included."""
@@ -27,14 +25,6 @@ NASAL = frozenset("万千三元年分零两")
 STEADY = 0.6
 """How far into the last phonemes of a syllable it sounds steadiest: past the tone's turn, before
 the next syllable colours it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aligned:
-    """Audio and, for each character spoken, the sample amid the steady end of its rhyme."""
-
-    pcm: Pcm
-    steady: NDArray[np.int64]
 
 
 class AlignedKokoro(Kokoro):

@@ -1,17 +1,19 @@
 """The prompt cache: sentences that are always the same, rendered ahead and kept on disk.
 
-Only render() writes. What is spoken in a call may hold names and amounts, and must not stay on
-disk; its fixed sentences come from the cache all the same, since lookup is by sentence.
+Only rendering writes. What is spoken in a call may hold names and amounts, and must not stay on
+disk; its fixed sentences come from the cache all the same, since lookup is by sentence. So do
+clauses that are fixed words and numbers: the words are looked up, the numbers joined.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import inspect
+import itertools
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ from assistant import models
 from assistant.channels.channel import Pcm
 from assistant.model_sources import Progress
 from assistant.speech import chunks
+from assistant.speech.composing import clauses, parts
+from assistant.speech.number_voice import NumberVoice
 from assistant.speech.spoken import sentences, spoken
 from assistant.speech.synthesizer import Synthesizer
 
@@ -38,8 +42,13 @@ class PromptCache:
     """A synthesiser that knows some sentences by heart; the others it leaves to `inner`."""
 
     def __init__(
-        self, inner: Synthesizer, home: Path | None = None, limit_bytes: int = LIMIT_BYTES
+        self,
+        inner: Synthesizer,
+        home: Path | None = None,
+        limit_bytes: int = LIMIT_BYTES,
+        numbers: NumberVoice | None = None,
     ) -> None:
+        self.numbers = numbers
         self.name = inner.name
         self.voice = inner.voice
         self.rate = inner.rate
@@ -60,7 +69,7 @@ class PromptCache:
             if cached is not None:
                 yield cached
                 continue
-            async for pcm in self._inner.speak(sentence, speed):
+            async for pcm in self._composed(sentence, speed):
                 yield pcm
 
     async def render(
@@ -83,6 +92,61 @@ class PromptCache:
                 log.warning("prompts are not kept, %s cannot be written: %s", self._home, error)
                 return number - 1
         return len(missing)
+
+    async def _composed(self, sentence: str, speed: float) -> AsyncIterator[Pcm]:
+        """The clauses that can be put together at once, the others from the engine."""
+        ready = await asyncio.to_thread(self._ready, sentence, speed)
+        if all(pcm is None for _, pcm in ready):
+            async for pcm in self._inner.speak(sentence, speed):
+                yield pcm
+            return
+        previous = ""
+        for known, group in itertools.groupby(ready, key=lambda clause: clause[1] is not None):
+            text, sounds = zip(*group, strict=True)
+            if previous:
+                yield self._pause(previous, speed)
+            if known:
+                yield np.concatenate([*self._with_pauses(text, sounds, speed)])
+            else:
+                async for pcm in self._inner.speak("".join(text), speed):
+                    yield pcm
+            previous = text[-1]
+
+    def _ready(self, sentence: str, speed: float) -> list[tuple[str, Pcm | None]]:
+        """Each clause of the sentence, with its audio where all of it is rendered."""
+        if self.numbers is None:
+            return []
+        return [(clause, self._clause(clause, speed)) for clause in clauses(spoken(sentence))]
+
+    def _clause(self, clause: str, speed: float) -> Pcm | None:
+        sounds: list[Pcm] = []
+        for part in parts(clause):
+            if part.number:
+                assert self.numbers is not None
+                pcm = self.numbers.say(part.text, speed)
+                if pcm is not None and sounds:
+                    pcm = _as_loud(pcm, sounds[0])
+            else:
+                pcm = self._read(self._path(part.text, speed))
+            if pcm is None:
+                return None
+            sounds.append(pcm)
+        return np.concatenate(sounds) if sounds else None
+
+    def _with_pauses(
+        self, texts: Sequence[str], sounds: Sequence[Pcm | None], speed: float
+    ) -> Iterator[Pcm]:
+        for number, (text, pcm) in enumerate(zip(texts, sounds, strict=True)):
+            assert pcm is not None
+            yield pcm
+            if number + 1 < len(texts):
+                yield self._pause(text, speed)
+
+    def _pause(self, clause: str, speed: float) -> Pcm:
+        """The silence after a clause that is not the last one of its sentence."""
+        assert self.numbers is not None
+        pause_ms = self.numbers.pauses_ms.get(clause[-1], chunks.SENTENCE_PAUSE_MS)
+        return np.zeros(round(self.rate * pause_ms / 1000 / speed), np.int16)
 
     def _path(self, sentence: str, speed: float) -> Path:
         key = hashlib.sha256(self._engine_code)
@@ -129,3 +193,16 @@ class PromptCache:
             if path != newest:
                 path.unlink(missing_ok=True)
                 size -= facts[path].st_size
+
+
+def _as_loud(pcm: Pcm, words: Pcm) -> Pcm:
+    """A number as loud as the words before it: each phrase is rendered at a level of its own."""
+    gain = _voice_level(words) / _voice_level(pcm)
+    louder: Pcm = np.clip(pcm * gain, -32767, 32767).astype(np.int16)
+    return louder
+
+
+def _voice_level(pcm: Pcm) -> float:
+    """Root mean square of the samples that are no pause."""
+    sound = np.abs(pcm.astype(np.float32))
+    return float(np.sqrt(np.mean(sound[sound > sound.max() / 20] ** 2)))

@@ -1,12 +1,12 @@
 """Numbers joined from recorded units, without a seam that can be heard.
 
-Two units meet inside a rhyme that both recordings have: 八元 ends, and 四角 begins, amid the 元 that
+Two units meet inside a rhyme that both recordings have: 八元 ends and 四角 begins amid the 元 that
 was said there, where the waveforms resemble each other most. That is optimal coupling (Conkie and
 Isard 1997); of several recordings the path with the best joins is taken (Hunt and Black 1996).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.channels.channel import Pcm
-from assistant.speech.alignment import Aligned
 from assistant.speech.number_units import Unit, units
 
 LEVEL = 4500
@@ -45,6 +44,14 @@ LEAD_MS, TAIL_MS, EDGE_MS = 30, 50, 5
 """Kept around the sound, and faded at its ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Audio and, for each character spoken, the sample amid the steady end of its rhyme."""
+
+    pcm: Pcm
+    steady: NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """A unit inside its carrier: samples `start` to `end` from the middle of one rhyme to the
@@ -67,21 +74,13 @@ class Join:
 class Inventory:
     """All units that were recorded, by what they are."""
 
-    def __init__(self, rate: int, carriers: Iterable[tuple[str, Aligned]]) -> None:
+    def __init__(self, rate: int) -> None:
         self.rate = rate
         self._recordings: dict[Unit, list[Recording]] = defaultdict(list)
-        for text, aligned in carriers:
-            self._cut(text, aligned)
         self._couple = lru_cache(maxsize=4096)(self._best_join)
 
-    def say(self, number: str) -> Pcm | None:
-        """The number, without padding; None where a unit of it was not recorded."""
-        choices = [self._recordings.get(unit, [])[:CANDIDATES] for unit in units(number)]
-        if not choices or not all(choices):
-            return None
-        return self._joined(self._cheapest(choices))
-
-    def _cut(self, text: str, aligned: Aligned) -> None:
+    def add(self, text: str, aligned: Aligned) -> None:
+        """Cut a carrier (see number_units.carriers) into its units."""
         carrier, first, last = _levelled(aligned.pcm, self.rate)
         place, start = 0, first
         for unit in units(text.rstrip("。")):
@@ -89,6 +88,13 @@ class Inventory:
             end = last if unit.last else int(aligned.steady[place - 1])
             self._recordings[unit].append(Recording(carrier, start, end))
             start = end
+
+    def say(self, number: str) -> Pcm | None:
+        """The number, without padding; None where a unit of it was not recorded."""
+        choices = [self._recordings.get(unit, [])[:CANDIDATES] for unit in units(number)]
+        if not choices or not all(choices):
+            return None
+        return self._joined(self._cheapest(choices))
 
     def _cheapest(self, choices: Sequence[Sequence[Recording]]) -> list[Recording]:
         """The sequence, one of each choice, whose joins cost least together."""
