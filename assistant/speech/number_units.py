@@ -86,7 +86,7 @@ def _amounts() -> Iterator[str]:
     yield from _each_digit("#万#千#百#十#元#角#分", step=4)
     for shape in ("#千#百#十#元", "#百#十#元#角", "#十#元零#分", "#千零#十#元", "#万零#百元"):
         yield from _each_digit(shape)
-    for shape in ("#千零#元#角", "#百零#元", "#十#万#千元"):
+    for shape in ("#千零#元#角", "#百零#元#角", "#十#万#千元"):
         yield from _each_digit(shape)
     for whole in ("三十", "三百", "三千", "三万", "三十万", "十"):
         yield f"{whole}元。"
@@ -95,7 +95,7 @@ def _amounts() -> Iterator[str]:
 
 
 def _rare_amounts() -> Iterator[str]:
-    for shape in ("#元", "#元#角", "#角#分", "#角", "#分", "#百零#元#角", "#千零#元"):
+    for shape in ("#元", "#元#角", "#角#分", "#角", "#分", "#百零#元", "#千零#元"):
         yield from _each_digit(shape)
     for shape in ("#百#十#万元", "#百零#万元", "#百万零#千元"):
         yield from _each_digit(shape)

@@ -113,12 +113,26 @@ class PromptCache:
             previous = text[-1]
 
     def _ready(self, sentence: str, speed: float) -> list[tuple[str, Pcm | None]]:
-        """Each clause of the sentence, with its audio where all of it is rendered."""
+        """The sentence, clause by clause, with the audio of what is rendered."""
         if self.numbers is None:
             return []
-        return [(clause, self._clause(clause, speed)) for clause in clauses(spoken(sentence))]
+        return [
+            part
+            for clause in clauses(spoken(sentence))
+            for part in self._clause(clause, speed) or self._first_words(clause, speed)
+        ]
 
-    def _clause(self, clause: str, speed: float) -> Pcm | None:
+    def _first_words(self, clause: str, speed: float) -> list[tuple[str, Pcm | None]]:
+        """The words before a number that is not ready: it is synthesised while they play."""
+        words = next(iter(parts(clause)), None)
+        if words and not words.number:
+            pcm = self._read(self._path(words.text, speed))
+            if pcm is not None:
+                return [(words.text, pcm), (clause.removeprefix(words.text), None)]
+        return [(clause, None)]
+
+    def _clause(self, clause: str, speed: float) -> list[tuple[str, Pcm | None]]:
+        """All of a clause; empty where something of it is not rendered."""
         sounds: list[Pcm] = []
         for part in parts(clause):
             if part.number:
@@ -129,9 +143,9 @@ class PromptCache:
             else:
                 pcm = self._read(self._path(part.text, speed))
             if pcm is None:
-                return None
+                return []
             sounds.append(pcm)
-        return np.concatenate(sounds) if sounds else None
+        return [(clause, np.concatenate(sounds))] if sounds else []
 
     def _with_pauses(
         self, texts: Sequence[str], sounds: Sequence[Pcm | None], speed: float
@@ -143,8 +157,10 @@ class PromptCache:
                 yield self._pause(text, speed)
 
     def _pause(self, clause: str, speed: float) -> Pcm:
-        """The silence after a clause that is not the last one of its sentence."""
+        """The silence after a clause, or none between words and their number."""
         assert self.numbers is not None
+        if clause[-1].isalnum():
+            return np.zeros(0, np.int16)
         pause_ms = self.numbers.pauses_ms.get(clause[-1], chunks.SENTENCE_PAUSE_MS)
         return np.zeros(round(self.rate * pause_ms / 1000 / speed), np.int16)
 
