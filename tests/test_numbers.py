@@ -20,8 +20,8 @@ from assistant.speech.spoken import spoken
 from assistant.speech.synthesizer import SynthesisError
 from assistant.speech.unit_selection import LEVEL, Aligned, Inventory
 
-RATE = 24_000
-SYLLABLE = 4800
+RATE = 8000
+SYLLABLE = 1600
 PAUSES_MS = {"，": 140}
 DECLARED = {unit for carrier in carriers() for unit in units(carrier.rstrip("。"))}
 
@@ -43,8 +43,8 @@ class Hummer:
         phase = 2 * np.pi * np.cumsum(pitch) / RATE
         colour = np.concatenate([np.full(SYLLABLE, ord(c) % 5) for c in characters])
         colour[np.arange(length) % SYLLABLE > SYLLABLE // 2] = 0
-        colour = np.convolve(colour, np.full(480, 1 / 480), "same")
-        swell = np.clip(np.minimum(np.arange(length), np.arange(length)[::-1]) / 480, 0, 1)
+        colour = np.convolve(colour, np.full(160, 1 / 160), "same")
+        swell = np.clip(np.minimum(np.arange(length), np.arange(length)[::-1]) / 160, 0, 1)
         hum = swell * (3000 * np.sin(phase) + 300 * colour * np.sin(2 * phase))
         quiet = np.zeros(RATE // 5)
         steady = len(quiet) + SYLLABLE * np.arange(1, len(characters) + 1) - SYLLABLE // 4
@@ -112,7 +112,7 @@ def test_a_number_is_joined_without_clicks_at_one_level(inventory: Inventory, nu
     sound = pcm.astype(float)
     assert abs(len(pcm) / SYLLABLE - len(number)) < 0.05 * len(number) + 1
     # what the hum itself moves from sample to sample; a broken phase is several thousand
-    assert np.abs(np.diff(sound)).max() < 750
+    assert np.abs(np.diff(sound)).max() < 2250
     assert 0.7 * LEVEL < np.sqrt(np.mean(sound**2)) < 1.2 * LEVEL
     assert abs(sound[0]) < 50
     assert abs(sound[-1]) < 50
@@ -149,31 +149,37 @@ async def _hear(cache: PromptCache, text: str, speed: float = 1.0) -> Pcm:
     return np.concatenate([pcm async for pcm in cache.speak(text, speed)])
 
 
-async def _rendered(home: Path) -> None:
-    cache = _cache(home, Engine(), Hummer())
-    assert cache.numbers is not None
-    await cache.render(words_around_numbers())
-    await cache.numbers.render(setup_carriers())
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What set-up leaves on disk."""
+
+    async def render() -> None:
+        cache = _cache(folder, Engine(), Hummer())
+        assert cache.numbers is not None
+        await cache.render(words_around_numbers())
+        await cache.numbers.render(setup_carriers())
+
+    folder = tmp_path_factory.mktemp("prompts")
+    asyncio.run(render())
+    return folder
 
 
 def _files(home: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in home.iterdir()}
 
 
-async def test_a_balance_needs_no_synthesis_and_leaves_nothing_on_disk(tmp_path: Path) -> None:
-    await _rendered(tmp_path)
-    before = _files(tmp_path)
+async def test_a_balance_needs_no_synthesis_and_leaves_nothing_on_disk(home: Path) -> None:
+    before = _files(home)
     engine = Engine()
-    heard = await _hear(_cache(tmp_path, engine, Hummer()), "其中本金46000元，利息12214.36元。")
+    heard = await _hear(_cache(home, engine, Hummer()), "其中本金46000元，利息12214.36元。")
     assert engine.spoken == []
     assert len(heard) > 25 * SYLLABLE
-    assert _files(tmp_path) == before
+    assert _files(home) == before
 
 
-async def test_only_the_clause_that_is_not_fixed_is_synthesised(tmp_path: Path) -> None:
-    await _rendered(tmp_path)
+async def test_only_the_clause_that_is_not_fixed_is_synthesised(home: Path) -> None:
     engine = Engine()
-    await _hear(_cache(tmp_path, engine, Hummer()), "您每月养老金3200元，王先生，利息80元。")
+    await _hear(_cache(home, engine, Hummer()), "您每月养老金3200元，王先生，利息80元。")
     assert engine.spoken == ["王先生，"]
 
 
@@ -192,13 +198,12 @@ async def test_words_play_while_a_number_that_is_not_rendered_is_synthesised(
     assert engine.spoken == ["四万六千元。"]
 
 
-@pytest.mark.parametrize("speed", [1.0, 0.8])
-async def test_where_units_are_missing_the_engine_speaks(tmp_path: Path, speed: float) -> None:
-    if speed != 1.0:
-        await _rendered(tmp_path)
-    engine = Engine()
-    await _hear(_cache(tmp_path, engine, Hummer()), "其中本金46000元，利息120元。", speed)
-    assert engine.spoken == ["其中本金46000元，利息120元。"]
+async def test_where_nothing_is_rendered_the_engine_speaks(tmp_path: Path, home: Path) -> None:
+    for folder, speed in ((tmp_path, 1.0), (home, 0.8)):
+        engine = Engine()
+        sentence = "其中本金46000元，利息120元。"
+        await _hear(_cache(folder, engine, Hummer()), sentence, speed)
+        assert engine.spoken == [sentence]
 
 
 async def test_carriers_are_rendered_once_and_a_damaged_one_again(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ from assistant.speech.number_units import Unit, units
 LEVEL = 4500
 """Root mean square of the voice in every recording, of 32767: short phrases come out louder."""
 
-SEARCH_MS = 30
-"""How far from the middle of the rhyme a join may lie."""
+SEARCH_MS = 8
+"""How far from the chosen place a join may lie: more than one pitch period each way."""
 
-STEP_MS = 1
-"""Of the search: a tenth of the shortest pitch period."""
+STEP_MS = 0.5
+"""Of the search: a fraction of the shortest pitch period."""
 
 FADE_MS = 12.5
 """Length of a cross-fade: about three pitch periods."""
