@@ -16,14 +16,12 @@ from assistant.dialogue.resilient import ResilientDialogue
 from assistant.dialogue.rewriting import with_language_model
 from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
-from assistant.models import ModelError
 from assistant.playback import Playback
 from assistant.recording import Recording
 from assistant.records import CallRecords
 from assistant.settings import Settings, project_path
 from assistant.setup import card_sentences
-from assistant.speech import number_units, recognizers, synthesizers
-from assistant.speech.number_voice import NumberVoice
+from assistant.speech import recognizers, synthesizers
 from assistant.speech.prompts import PromptCache
 from assistant.speech.recognizer import Recognizer, Transcript
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
@@ -98,8 +96,7 @@ class Reception:
 
     async def warm_up(self) -> None:
         """Speak and think once: the first time costs a second that no caller should wait."""
-        # the number reads the units from disk, the greeting warms the engine
-        async for _ in self._synthesizers[0].speak("您好，三百元"):
+        async for _ in self._synthesizers[0].speak("您好"):
             pass
         call_id = new_call_id()
         for said in (CallStarted(), Transcript("养老金")):
@@ -109,9 +106,7 @@ class Reception:
     async def render_when_idle(
         self, cache: PromptCache, sentences: Sequence[str], speed: float
     ) -> None:
-        """Render numbers, then `sentences`, one by one, only while nobody calls. Never raises."""
-        if cache.numbers:
-            await self._render_numbers(cache.numbers, speed)
+        """Render `sentences` one by one, only while nobody calls. Never raises."""
         rendered = 0
         for sentence in sentences:
             await self._idle.wait()
@@ -120,15 +115,6 @@ class Reception:
             except SynthesisError as error:
                 log.warning("a policy answer cannot be rendered ahead: %s", error)
         log.info("all policy answers are rendered, %d of them now", rendered)
-
-    async def _render_numbers(self, numbers: NumberVoice, speed: float) -> None:
-        try:
-            for carrier in number_units.carriers():
-                await self._idle.wait()
-                await numbers.render([carrier], speed=speed)
-        except ModelError as error:
-            log.warning("numbers cannot be rendered ahead, calls synthesise them: %s", error)
-        numbers.release()
 
     async def close(self) -> None:
         """Say goodbye to every caller and wait until they have heard it."""

@@ -10,16 +10,16 @@ from sqlalchemy import select
 
 from assistant import models
 from assistant.backend import serve as backend
-from assistant.backend import wording
 from assistant.backend.calculators import Calculators
 from assistant.backend.database import Database
 from assistant.backend.items import load_items
 from assistant.backend.tables import Person
+from assistant.backend.wording import PLACEHOLDER
 from assistant.call import FIXED_PROMPTS
 from assistant.dialogue import policies, training
 from assistant.settings import ConfigError, Settings
-from assistant.speech import composing, number_units, prompts, synthesizers
-from assistant.speech.spoken import sentences, spoken
+from assistant.speech import prompts, synthesizers
+from assistant.speech.spoken import sentences
 
 Progress = Callable[[str], None]
 """Takes one line a person can read."""
@@ -75,43 +75,25 @@ async def _prompts(settings: Settings, progress: Progress) -> str:
     if cache is None:
         return "not kept (speech.prompt_cache)"
     rendered = await cache.render(texts, progress, settings.speech.speed)
-    numbers = 0
-    if cache.numbers:
-        rendered += await cache.render(words_around_numbers(), progress, settings.speech.speed)
-        carriers = number_units.setup_carriers()
-        numbers = await cache.numbers.render(carriers, progress, settings.speech.speed)
-        cache.numbers.release()
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.touch()
-    return f"{rendered} sentences, {numbers} numbers rendered"
+    return f"{rendered} sentences rendered"
 
 
 def fixed_sentences(settings: Settings) -> list[str]:
     """What is rendered at set-up: every sentence that some call says word for word, those inside
-    templates too; of the policy cards the most frequent ones. Raises ConfigError.
+    templates too, and the words before a number; of the policy cards the most frequent ones.
+    Raises ConfigError.
     """
-    texts = [*FIXED_PROMPTS, *training.responses(settings), *_replies()]
+    texts = [*FIXED_PROMPTS, *training.responses(settings), *Calculators().sentences()]
+    for item in load_items().values():
+        texts += [item.reply, item.confirm or "", *item.failures.values()]
     cards = {card.id: card for card in policies.load()}
     for card_id in settings.speech.cards_at_setup:
         if card_id not in cards:
             raise ConfigError(f"speech.cards_at_setup: no card {card_id}; see configs/policies")
         texts.append(_answer(cards[card_id]))
     return _sentences(texts)
-
-
-def words_around_numbers() -> list[str]:
-    """The words of the templates that stand beside an amount, a count or a date."""
-    said = (sentence for text in _replies() for sentence in sentences(text))
-    filled = (wording.with_samples(sentence) for sentence in said if "{" in sentence)
-    return composing.fixed_words(spoken(sentence) for sentence in filled)
-
-
-def _replies() -> list[str]:
-    """What calculators and service items say, values in braces."""
-    texts = Calculators().sentences()
-    for item in load_items().values():
-        texts += [item.reply, item.confirm or "", *item.failures.values()]
-    return texts
 
 
 def card_sentences() -> list[str]:
@@ -126,7 +108,17 @@ def _answer(card: policies.Card) -> str:
 
 def _sentences(texts: Sequence[str]) -> list[str]:
     said = (sentence for text in texts for sentence in sentences(text))
-    return [sentence for sentence in dict.fromkeys(said) if "{" not in sentence]
+    known = (_known(sentence) for sentence in said)
+    return [sentence for sentence in dict.fromkeys(known) if sentence]
+
+
+def _known(sentence: str) -> str:
+    """What is the same in every call: all of a sentence, or its words before a value.
+
+    Values that are no number (a name, a province) cost nothing but the rendering: what is said
+    then does not match.
+    """
+    return prompts.beginning(PLACEHOLDER.sub("0", sentence)) if "{" in sentence else sentence
 
 
 def _fingerprint(settings: Settings, texts: list[str]) -> str:

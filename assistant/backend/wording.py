@@ -15,8 +15,6 @@ Value = str | int | Decimal | date | None
 """A fact in a reply; Decimal is yuan, a string like 2026-11 is a month."""
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_COUNTED = re.compile(r"\{\w+\}(?=元|个月|笔)")
-_DATED = re.compile(r"\{(?:as_of|last_paid|last_month|paid_date|submitted_on)\}")
 _SENTENCE = re.compile(r"[^。！？]*[。！？]?")
 
 CARD_STATES = {
@@ -48,14 +46,6 @@ def render(template: str, values: Mapping[str, Value]) -> str:
         if any(clauses):
             sentences.append("，".join(clauses) + end)
     return PLACEHOLDER.sub(lambda match: written(values[match[1]]), "".join(sentences))
-
-
-def with_samples(sentence: str) -> str:
-    """A sentence of a template with a number for each value that is one, without the clauses that
-    need another value: only in a call is it known what they say.
-    """
-    filled = _DATED.sub("2026年3月", _COUNTED.sub("300", sentence))
-    return "，".join(clause for clause in filled.split("，") if not PLACEHOLDER.search(clause))
 
 
 def written(value: Value) -> str:

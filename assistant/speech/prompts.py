@@ -1,19 +1,19 @@
 """The prompt cache: sentences that are always the same, rendered ahead and kept on disk.
 
-Only rendering writes. What is spoken in a call may hold names and amounts, and must not stay on
-disk; its fixed sentences come from the cache all the same, since lookup is by sentence. So do
-clauses that are fixed words and numbers: the words are looked up, the numbers joined.
+Only render() writes. What is spoken in a call may hold names and amounts, and must not stay on
+disk; its fixed sentences come from the cache all the same, since lookup is by sentence. So do the
+words that a sentence begins with before its first number: they play while the rest is synthesised.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import inspect
-import itertools
 import logging
 import os
+import re
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,17 @@ from assistant import models
 from assistant.channels.channel import Pcm
 from assistant.model_sources import Progress
 from assistant.speech import chunks
-from assistant.speech.composing import clauses, parts
-from assistant.speech.number_voice import NumberVoice
 from assistant.speech.spoken import sentences, spoken
 from assistant.speech.synthesizer import Synthesizer
 
 LIMIT_BYTES = 2 << 30
 """Twelve hours of 24 kHz speech: every prompt and card in two voices; then the oldest go."""
+
+SHORTEST_BEGINNING = 5
+"""Syllables: a second of speech, what the engine needs to have the number ready. After fewer words
+the caller would hear a hole."""
+
+_BEGINNING = re.compile(r"[^\d，、：,:—…]+(?=\d)")
 
 log = logging.getLogger(__name__)
 
@@ -38,17 +42,18 @@ def folder() -> Path:
     return models.cache() / "prompts"
 
 
+def beginning(sentence: str) -> str:
+    """The words of a sentence before the number in its first clause; empty where too short."""
+    match = _BEGINNING.match(sentence)
+    return match[0] if match and len(spoken(match[0])) >= SHORTEST_BEGINNING else ""
+
+
 class PromptCache:
     """A synthesiser that knows some sentences by heart; the others it leaves to `inner`."""
 
     def __init__(
-        self,
-        inner: Synthesizer,
-        home: Path | None = None,
-        limit_bytes: int = LIMIT_BYTES,
-        numbers: NumberVoice | None = None,
+        self, inner: Synthesizer, home: Path | None = None, limit_bytes: int = LIMIT_BYTES
     ) -> None:
-        self.numbers = numbers
         self.name = inner.name
         self.voice = inner.voice
         self.rate = inner.rate
@@ -69,7 +74,11 @@ class PromptCache:
             if cached is not None:
                 yield cached
                 continue
-            async for pcm in self._composed(sentence, speed):
+            words = await asyncio.to_thread(self._begin, sentence, speed)
+            if words is not None:
+                begun, sentence = words
+                yield begun
+            async for pcm in self._inner.speak(sentence, speed):
                 yield pcm
 
     async def render(
@@ -93,76 +102,14 @@ class PromptCache:
                 return number - 1
         return len(missing)
 
-    async def _composed(self, sentence: str, speed: float) -> AsyncIterator[Pcm]:
-        """The clauses that can be put together at once, the others from the engine."""
-        ready = await asyncio.to_thread(self._ready, sentence, speed)
-        if all(pcm is None for _, pcm in ready):
-            async for pcm in self._inner.speak(sentence, speed):
-                yield pcm
-            return
-        previous = ""
-        for known, group in itertools.groupby(ready, key=lambda clause: clause[1] is not None):
-            text, sounds = zip(*group, strict=True)
-            if previous:
-                yield self._pause(previous, speed)
-            if known:
-                yield np.concatenate([*self._with_pauses(text, sounds, speed)])
-            else:
-                async for pcm in self._inner.speak("".join(text), speed):
-                    yield pcm
-            previous = text[-1]
-
-    def _ready(self, sentence: str, speed: float) -> list[tuple[str, Pcm | None]]:
-        """The sentence, clause by clause, with the audio of what is rendered."""
-        if self.numbers is None:
-            return []
-        return [
-            part
-            for clause in clauses(spoken(sentence))
-            for part in self._clause(clause, speed) or self._first_words(clause, speed)
-        ]
-
-    def _first_words(self, clause: str, speed: float) -> list[tuple[str, Pcm | None]]:
-        """The words before a number that is not ready: it is synthesised while they play."""
-        words = next(iter(parts(clause)), None)
-        if words and not words.number:
-            pcm = self._read(self._path(words.text, speed))
-            if pcm is not None:
-                return [(words.text, pcm), (clause.removeprefix(words.text), None)]
-        return [(clause, None)]
-
-    def _clause(self, clause: str, speed: float) -> list[tuple[str, Pcm | None]]:
-        """All of a clause; empty where something of it is not rendered."""
-        sounds: list[Pcm] = []
-        for part in parts(clause):
-            if part.number:
-                assert self.numbers is not None
-                pcm = self.numbers.say(part.text, speed)
-                if pcm is not None and sounds:
-                    pcm = _as_loud(pcm, sounds[0])
-            else:
-                pcm = self._read(self._path(part.text, speed))
-            if pcm is None:
-                return []
-            sounds.append(pcm)
-        return [(clause, np.concatenate(sounds))] if sounds else []
-
-    def _with_pauses(
-        self, texts: Sequence[str], sounds: Sequence[Pcm | None], speed: float
-    ) -> Iterator[Pcm]:
-        for number, (text, pcm) in enumerate(zip(texts, sounds, strict=True)):
-            assert pcm is not None
-            yield pcm
-            if number + 1 < len(texts):
-                yield self._pause(text, speed)
-
-    def _pause(self, clause: str, speed: float) -> Pcm:
-        """The silence after a clause, or none between words and their number."""
-        assert self.numbers is not None
-        if clause[-1].isalnum():
-            return np.zeros(0, np.int16)
-        pause_ms = self.numbers.pauses_ms.get(clause[-1], chunks.SENTENCE_PAUSE_MS)
-        return np.zeros(round(self.rate * pause_ms / 1000 / speed), np.int16)
+    def _begin(self, sentence: str, speed: float) -> tuple[Pcm, str] | None:
+        """The audio of the beginning and the words after it; None where it is not rendered."""
+        words, said = spoken(beginning(sentence)), spoken(sentence)
+        # the whole is read first: how 1234 is said depends on the words before it
+        if not words or not said.startswith(words):
+            return None
+        pcm = self._read(self._path(words, speed))
+        return None if pcm is None else (pcm, said.removeprefix(words))
 
     def _path(self, sentence: str, speed: float) -> Path:
         key = hashlib.sha256(self._engine_code)
@@ -209,16 +156,3 @@ class PromptCache:
             if path != newest:
                 path.unlink(missing_ok=True)
                 size -= facts[path].st_size
-
-
-def _as_loud(pcm: Pcm, words: Pcm) -> Pcm:
-    """A number as loud as the words before it: each phrase is rendered at a level of its own."""
-    gain = _voice_level(words) / _voice_level(pcm)
-    louder: Pcm = np.clip(pcm * gain, -32767, 32767).astype(np.int16)
-    return louder
-
-
-def _voice_level(pcm: Pcm) -> float:
-    """Root mean square of the samples that are no pause."""
-    sound = np.abs(pcm.astype(np.float32))
-    return float(np.sqrt(np.mean(sound[sound > sound.max() / 20] ** 2)))

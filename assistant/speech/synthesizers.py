@@ -2,12 +2,9 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from assistant import models
 from assistant.settings import Speech
-from assistant.speech import prompts
-from assistant.speech.number_voice import NumberVoice
 from assistant.speech.prompts import PromptCache
 from assistant.speech.synthesizer import Synthesizer
 
@@ -53,25 +50,10 @@ def load(speech: Speech) -> Loaded:
     engine, why = choose(speech)
     log.info(why)
     fallback = Pyttsx3()
-    if engine != "kokoro":
-        return Loaded((PromptCache(fallback) if speech.prompt_cache else fallback,), why)
-    from assistant.speech.kokoro import Kokoro
+    preferred: Synthesizer = fallback
+    if engine == "kokoro":
+        from assistant.speech.kokoro import Kokoro
 
-    kokoro = Kokoro(speech.voice, speech.threads)
-    if not speech.prompt_cache:
-        return Loaded((kokoro, fallback), why)
-    return Loaded((PromptCache(kokoro, numbers=_numbers(speech)), fallback), why)
-
-
-def _numbers(speech: Speech) -> NumberVoice:
-    from assistant.speech import alignment, kokoro
-
-    sources = (Path(kokoro.__file__), Path(alignment.__file__))
-    key = b"\0".join([*(source.read_bytes() for source in sources), speech.voice.encode()])
-    return NumberVoice(
-        prompts.folder(),
-        key,
-        kokoro.RATE,
-        kokoro.PAUSES_MS,
-        lambda: alignment.AlignedKokoro(speech.voice, speech.threads),
-    )
+        preferred = Kokoro(speech.voice, speech.threads)
+    others = () if preferred is fallback else (fallback,)
+    return Loaded((PromptCache(preferred) if speech.prompt_cache else preferred, *others), why)
