@@ -14,6 +14,7 @@ from assistant.backend.calculators import Calculators
 from assistant.backend.database import Database
 from assistant.backend.items import load_items
 from assistant.backend.tables import Person
+from assistant.backend.wording import PLACEHOLDER
 from assistant.call import FIXED_PROMPTS
 from assistant.dialogue import policies, training
 from assistant.settings import ConfigError, Settings
@@ -81,7 +82,8 @@ async def _prompts(settings: Settings, progress: Progress) -> str:
 
 def fixed_sentences(settings: Settings) -> list[str]:
     """What is rendered at set-up: every sentence that some call says word for word, those inside
-    templates too; of the policy cards the most frequent ones. Raises ConfigError.
+    templates too, and the words before a number; of the policy cards the most frequent ones.
+    Raises ConfigError.
     """
     texts = [*FIXED_PROMPTS, *line_trouble.prompts(settings.call)]
     texts += [*training.responses(settings), *Calculators().sentences()]
@@ -107,7 +109,17 @@ def _answer(card: policies.Card) -> str:
 
 def _sentences(texts: Sequence[str]) -> list[str]:
     said = (sentence for text in texts for sentence in sentences(text))
-    return [sentence for sentence in dict.fromkeys(said) if "{" not in sentence]
+    known = (_known(sentence) for sentence in said)
+    return [sentence for sentence in dict.fromkeys(known) if sentence]
+
+
+def _known(sentence: str) -> str:
+    """What is the same in every call: all of a sentence, or its words before a value.
+
+    Values that are no number (a name, a province) cost nothing but the rendering: what is said
+    then does not match.
+    """
+    return prompts.beginning(PLACEHOLDER.sub("0", sentence)) if "{" in sentence else sentence
 
 
 def _fingerprint(settings: Settings, texts: list[str]) -> str:

@@ -149,6 +149,7 @@ def test_fixed_sentences_are_rendered_ahead() -> None:
     assert len(rendered) == len(set(rendered))
     assert not [text for text in rendered if "{" in text]
     assert "查到了。" in rendered, "the fixed beginning of a reply with a balance in it"
+    assert "您职工养老个人账户一共有" in rendered, "the words before the balance"
     assert FILLER in rendered, "said when everything is slow"
     assert "查养老账户的余额" not in rendered, "only ever part of a sentence"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from assistant.channels.channel import Pcm
-from assistant.speech.prompts import PromptCache
+from assistant.speech.prompts import PromptCache, beginning
 from assistant.speech.synthesizer import SynthesisError
 
 GREETING = "您好，这里是社会保险服务热线。请讲。"
@@ -67,6 +67,34 @@ async def test_only_the_variable_sentence_is_synthesised(tmp_path: Path) -> None
     tone.spoken.clear()
     await _hear(cache, "查到了。余额是200元。还需要什么？")
     assert tone.spoken == ["余额是200元。"]
+
+
+async def test_words_before_a_number_play_while_the_rest_is_synthesised(tmp_path: Path) -> None:
+    tone = Tone()
+    cache = PromptCache(tone, tmp_path)
+    await cache.render(["您的身份证尾号是"])
+    before, tone.spoken = _files(tmp_path), []
+    heard = cache.speak("您的身份证尾号是1234，对吗？")
+    words = await anext(heard)
+    assert len(words) == 2 * len("您的身份证尾号是")
+    assert tone.spoken == []
+    assert len(np.concatenate([pcm async for pcm in heard])) == 2 * len("幺二三四，对吗？")
+    assert tone.spoken == ["幺二三四，对吗？"], "read as digits, as the words before it ask"
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("sentence", "words"),
+    [
+        ("您职工养老个人账户一共有58214.36元。", "您职工养老个人账户一共有"),
+        ("利息120元。", ""),
+        ("办好了，您的余额一共是3元。", ""),
+        ("2026年3月发了6笔。", ""),
+        ("您的余额查到了。", ""),
+    ],
+)
+def test_a_beginning_is_long_enough_to_hide_the_synthesis(sentence: str, words: str) -> None:
+    assert beginning(sentence) == words
 
 
 async def test_another_speed_or_voice_is_another_prompt(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The prompt cache: sentences that are always the same, rendered ahead and kept on disk.
 
 Only render() writes. What is spoken in a call may hold names and amounts, and must not stay on
-disk; its fixed sentences come from the cache all the same, since lookup is by sentence.
+disk; its fixed sentences come from the cache all the same, since lookup is by sentence. So do the
+words that a sentence begins with before its first number: they play while the rest is synthesised.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import hashlib
 import inspect
 import logging
 import os
+import re
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -26,12 +28,24 @@ from assistant.speech.synthesizer import Synthesizer
 LIMIT_BYTES = 2 << 30
 """Twelve hours of 24 kHz speech: every prompt and card in two voices; then the oldest go."""
 
+SHORTEST_BEGINNING = 5
+"""Syllables: a second of speech, what the engine needs to have the number ready. After fewer words
+the caller would hear a hole."""
+
+_BEGINNING = re.compile(r"[^\d，、：,:—…]+(?=\d)")
+
 log = logging.getLogger(__name__)
 
 
 def folder() -> Path:
     """Where rendered prompts are kept."""
     return models.cache() / "prompts"
+
+
+def beginning(sentence: str) -> str:
+    """The words of a sentence before the number in its first clause; empty where too short."""
+    match = _BEGINNING.match(sentence)
+    return match[0] if match and len(spoken(match[0])) >= SHORTEST_BEGINNING else ""
 
 
 class PromptCache:
@@ -60,6 +74,10 @@ class PromptCache:
             if cached is not None:
                 yield cached
                 continue
+            words = await asyncio.to_thread(self._begin, sentence, speed)
+            if words is not None:
+                begun, sentence = words
+                yield begun
             async for pcm in self._inner.speak(sentence, speed):
                 yield pcm
 
@@ -83,6 +101,15 @@ class PromptCache:
                 log.warning("prompts are not kept, %s cannot be written: %s", self._home, error)
                 return number - 1
         return len(missing)
+
+    def _begin(self, sentence: str, speed: float) -> tuple[Pcm, str] | None:
+        """The audio of the beginning and the words after it; None where it is not rendered."""
+        words, said = spoken(beginning(sentence)), spoken(sentence)
+        # the whole is read first: how 1234 is said depends on the words before it
+        if not words or not said.startswith(words):
+            return None
+        pcm = self._read(self._path(words, speed))
+        return None if pcm is None else (pcm, said.removeprefix(words))
 
     def _path(self, sentence: str, speed: float) -> Path:
         key = hashlib.sha256(self._engine_code)
