@@ -101,6 +101,7 @@ class Call:
         """Whether what is said now goes on over the caller's voice: only a key stops it."""
         self._outcome: Outcome | None = None
         self._closing = asyncio.Event()
+        hearing.on_likely = partial(dialogue.anticipate, call_id)
 
     async def run(self) -> Outcome:
         """Greet, listen, understand, answer … say goodbye. Never raises; says how it ended."""

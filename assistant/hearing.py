@@ -12,7 +12,7 @@ import numpy as np
 
 from assistant.barge_in import ECHO_MS, WINDOW_MS, BargeInGate, Sound, sound
 from assistant.channels.channel import FRAME_MS, Audio, Channel, Key, Pcm
-from assistant.completeness import completeness
+from assistant.completeness import Completeness, completeness
 from assistant.dialogue.dialogue import Keys
 from assistant.settings import Turns
 from assistant.speech.recognizer import Expecting, Recognizer, RecognizerStream, Transcript
@@ -68,10 +68,11 @@ class Utterance:
         self._feed: asyncio.Queue[Pcm | None] = asyncio.Queue()
         self._streaming: asyncio.Task[Transcript] | None = None
         self._partial = ""
-        self._on_words: Callable[[str], None] | None = None
+        self._on_words: Callable[[Transcript], None] | None = None
         self.marks: list[Mark] = []
         if recognizer.streaming:
             self._streaming = asyncio.create_task(self._stream())
+            self._streaming.add_done_callback(_retrieved)
 
     def mark(self, name: MarkName, ago_ms: float = 0.0, text: str = "") -> None:
         """Note for the timeline what happened, `ago_ms` before now."""
@@ -84,7 +85,7 @@ class Utterance:
         else:
             self._frames.append(pcm)
 
-    def pause(self, on_words: Callable[[str], None]) -> bool:
+    def pause(self, on_words: Callable[[Transcript], None]) -> bool:
         """The caller may have finished: decode ahead, so that the endpoint finds it done.
 
         `on_words` gets the words so far, unless the caller has gone on by then. Returns whether
@@ -93,13 +94,13 @@ class Utterance:
         if self._streaming:
             self._on_words = on_words
             if self._partial:
-                on_words(self._partial)
+                on_words(Transcript(self._partial))
             return False
         ahead = self._ahead = asyncio.create_task(self._decode())
 
         def decoded(task: asyncio.Task[Transcript]) -> None:
             if self._ahead is ahead and not task.cancelled() and not task.exception():
-                on_words(task.result().text)
+                on_words(task.result())
 
         ahead.add_done_callback(decoded)
         return True
@@ -149,8 +150,14 @@ class Utterance:
             words = await loop.run_in_executor(self._workers, stream.accept, pcm)
             self._partial = words.text if words else self._partial
             if self._on_words and self._partial:
-                self._on_words(self._partial)
+                self._on_words(Transcript(self._partial))
         return await loop.run_in_executor(self._workers, stream.finish)
+
+
+def _retrieved(streaming: asyncio.Task[Transcript]) -> None:
+    """A fault is finish()'s to tell; where nobody wants the words any more, nobody asks."""
+    if not streaming.cancelled():
+        streaming.exception()
 
 
 class Hearing:
@@ -178,6 +185,8 @@ class Hearing:
         self.turns: asyncio.Queue[Heard] = asyncio.Queue()
         self.interrupted = asyncio.Event()
         """Set when the caller starts to speak or keys a digit; the listener clears it."""
+        self.on_likely: Callable[[Transcript], None] = lambda said: None
+        """Told of the words at a pause, which are the whole turn unless the caller goes on."""
         self.keyed = asyncio.Event()
         """Set when the caller keys a digit; the listener clears it."""
 
@@ -294,11 +303,15 @@ class Hearing:
                 task.add_done_callback(self._recognising.discard)
                 self._utterance = None
 
-    def _heard_so_far(self, utterance: Utterance, text: str) -> None:
-        if utterance is self._utterance and self._turns.paused:
-            if utterance.marks[-1].text != text:  # a streaming recogniser repeats itself
-                utterance.mark("partial", text=text)
-            self._turns.words = completeness(text, self._turns.expecting)
+    def _heard_so_far(self, utterance: Utterance, said: Transcript) -> None:
+        if utterance is not self._utterance or not self._turns.paused:
+            return
+        if utterance.marks[-1].text != said.text:  # a streaming recogniser repeats itself
+            utterance.mark("partial", text=said.text)
+        self._turns.words = completeness(said.text, self._turns.expecting)
+        # A turn that the words leave open is seldom over.
+        if said.text and self._turns.words is not Completeness.OPEN:
+            self.on_likely(said)
 
     async def _recognise(self, utterance: Utterance, turn: TurnEnded) -> None:
         loop = asyncio.get_running_loop()

@@ -162,6 +162,7 @@ class Script:
         self.answers = answers
         self.delay_s = delay_s
         self.said: list[Said] = []
+        self.anticipated: list[str] = []
 
     async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
         self.said.append(said)
@@ -170,6 +171,9 @@ class Script:
         if key == "crash":
             raise ValueError("a bug")
         return Response(self.answers.get(key, [Reply("请再说一遍。", ListenFor())]))
+
+    def anticipate(self, call_id: str, said: Transcript) -> None:
+        self.anticipated.append(said.text)
 
     async def forget(self, call_id: str) -> None:
         """Nothing is kept."""
@@ -341,7 +345,7 @@ def test_a_broken_recogniser_is_a_turn_without_words() -> None:
         {CallStarted(): GREETING, "": [Reply("没听清。", ListenFor())], "好": GOODBYE}
     )
     wire = Wire({2.0: speech(1.0), 6.0: speech(1.0)})
-    outcome, events = hold(wire, dialogue, ["broken", "好"])
+    outcome, events = hold(wire, dialogue, ["broken", "broken", "好"])
     assert outcome is Outcome.COMPLETED
     assert "没听清。" in spoken(events)
 
@@ -379,3 +383,16 @@ def test_a_pin_is_told_to_nobody() -> None:
     _, events = hold(Wire({3.0: speech(1.0)}), dialogue, ["一三五七九零"])
     told = next(event for event in events if event["event"] == "caller")
     assert told["text"] == "＊" * 6
+
+
+def test_the_likely_turn_is_understood_ahead_and_taken_once() -> None:
+    dialogue = Script({CallStarted(): GREETING, "再见": GOODBYE})
+    hold(Wire({2.0: speech(1.0)}), dialogue, ["再见"])
+    assert set(dialogue.anticipated) == {"再见"}, "at each pause in which it may be over"
+    assert dialogue.said == [CallStarted(), Transcript("再见", 0.9)]
+
+
+def test_half_a_sentence_is_not_understood_ahead() -> None:
+    dialogue = Script({CallStarted(): GREETING, "我想问一下那个": GOODBYE})
+    hold(Wire({2.0: speech(1.0)}), dialogue, ["我想问一下那个"])
+    assert dialogue.anticipated == []

@@ -179,6 +179,8 @@ class Mind:
         length = self._chance.randint(3, 40)
         return Response([] if kind == "0" else [Reply("答" * length + "。", ListenFor())])
 
+    def anticipate(self, call_id: str, said: Transcript) -> None: ...
+
     async def forget(self, call_id: str) -> None:
         """Nothing is kept."""
 

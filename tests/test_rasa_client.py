@@ -134,6 +134,44 @@ async def test_homophones_are_put_right_only_where_that_could_be_understood_bett
     assert parsed == asked
 
 
+@pytest.mark.parametrize(
+    ("said", "parsed"),
+    [("失业金怎么领", ["失业金怎么领"]), ("那工伤呢", ["失业金怎么领", "那工伤呢"])],
+)
+async def test_what_was_anticipated_is_not_parsed_again_and_changes_nothing(
+    said: str, parsed: list[str]
+) -> None:
+    asked: list[str] = []
+    taken: list[str] = []
+
+    async def rasa_answers(request: web.Request) -> web.Response:
+        body = await request.json()
+        if request.path.endswith("/model/parse"):
+            asked.append(body["text"])
+            intent = {"name": "policy", "confidence": 0.95}
+            return web.json_response({"intent": intent, "meaning": "policy/x", "digits": ""})
+        if request.path.endswith("/webhook"):
+            taken.append(body["message"])
+        return web.json_response([])
+
+    async with _rasa_that(rasa_answers) as settings, RasaDialogue(settings, str) as rasa:
+        rasa.anticipate("c1", Transcript("失业金怎么领", 0.9))
+        await asyncio.sleep(0.1)
+        assert (asked, taken) == (["失业金怎么领"], [])
+        await rasa.respond("c1", Transcript(said, 0.9))
+    assert (asked, taken) == (parsed, [said])
+
+
+async def test_a_fault_while_anticipating_is_told_by_the_turn(unreachable: Settings) -> None:
+    async with RasaDialogue(unreachable) as rasa:
+        rasa.anticipate("c1", Transcript("失业金怎么领", 0.9))
+        await asyncio.sleep(0.1)
+        with pytest.raises(DialogueUnavailable):
+            await rasa.respond("c1", Transcript("失业金怎么领", 0.9))
+        rasa.anticipate("c1", Transcript("那工伤呢", 0.9))
+        await rasa.forget("c1")
+
+
 # What is made of the answer
 
 
@@ -306,6 +344,8 @@ async def test_an_answer_ends_the_row_of_failures(unreachable: Settings) -> None
             if self.turns % 2:
                 raise DialogueUnavailable("down")
             return Response([Reply("好。")])
+
+        def anticipate(self, call_id: str, said: Transcript) -> None: ...
 
         async def forget(self, call_id: str) -> None: ...
 

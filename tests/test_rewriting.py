@@ -51,6 +51,8 @@ class _Adviser:
             return Response([reply], intent=card.intent, cards=[card.id])
         return Response([Reply("没有听明白。")], intent="nlu_fallback")
 
+    def anticipate(self, call_id: str, said: Transcript) -> None: ...
+
     async def forget(self, call_id: str) -> None: ...
 
 

@@ -85,6 +85,13 @@ class Dialogue(Protocol):
         """The replies to what was said. Raises DialogueUnavailable when it cannot answer."""
         ...
 
+    def anticipate(self, call_id: str, said: Transcript) -> None:
+        """The caller may have finished with this: understand it ahead, without any effect.
+
+        Returns at once and never raises; the turn is taken by respond() alone.
+        """
+        ...
+
     async def forget(self, call_id: str) -> None:
         """The call is over: drop what is known of it. Never raises."""
         ...

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, assert_never, get_args
 
@@ -42,6 +43,14 @@ REPAIRED = REPAIRED_WEIGHT**SOUND_WEIGHT
 _SILENCE = ("no_input", "no_input_again", "no_input_last")
 
 
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A turn understood before it was certain."""
+
+    said: Transcript
+    parsing: asyncio.Task[Hypothesis]
+
+
 class RasaDialogue:
     """A Dialogue that asks Rasa; use it with `async with`."""
 
@@ -51,6 +60,7 @@ class RasaDialogue:
         self._url = settings.rasa_url
         self._timeout_s = settings.dialogue.timeout_s
         self._awaited: dict[str, Expecting] = {}
+        self._ahead: dict[str, _Ahead] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -72,7 +82,7 @@ class RasaDialogue:
         """The replies to what was said; raises DialogueUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                meant = await self._meant(said, self._awaited.get(call_id, "free"))
+                meant = await self._taken(call_id, said)
                 messages = await self._request(
                     "POST", "/webhooks/rest/webhook", {"sender": call_id, "message": meant.text}
                 )
@@ -91,14 +101,37 @@ class RasaDialogue:
             [card for message in messages for card in message.get("custom", {}).get("cards", [])],
         )
 
+    def anticipate(self, call_id: str, said: Transcript) -> None:
+        """Parse ahead what may be the next turn; Rasa's parser changes no conversation."""
+        self._drop_ahead(call_id)
+        expecting = self._awaited.get(call_id, "free")
+        parsing = asyncio.create_task(self._meant(said, expecting))
+        parsing.add_done_callback(_retrieved)
+        self._ahead[call_id] = _Ahead(said, parsing)
+
     async def forget(self, call_id: str) -> None:
         """The call is over: drop the conversation, here and in Rasa. Never raises."""
         self._awaited.pop(call_id, None)
+        self._drop_ahead(call_id)
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._request("PUT", f"/conversations/{call_id}/tracker/events", [])
         except (DialogueUnavailable, TimeoutError):
             return  # a Rasa that is down has lost the conversation anyway
+
+    async def _taken(self, call_id: str, said: Said) -> Hypothesis:
+        """What was meant; known already where it was anticipated in just these words."""
+        ahead = self._ahead.get(call_id)
+        try:
+            if ahead and ahead.said == said:
+                return await ahead.parsing
+        finally:
+            self._drop_ahead(call_id)
+        return await self._meant(said, self._awaited.get(call_id, "free"))
+
+    def _drop_ahead(self, call_id: str) -> None:
+        if ahead := self._ahead.pop(call_id, None):
+            ahead.parsing.cancel()
 
     async def _meant(self, said: Said, expecting: Expecting) -> Hypothesis:
         match said:
@@ -180,6 +213,12 @@ def to_control(custom: dict[str, Any]) -> Control | None:
         case {"expect": kind} if kind in get_args(Expecting):
             return ListenFor(kind)
     return None
+
+
+def _retrieved(parsing: asyncio.Task[Hypothesis]) -> None:
+    """A fault is respond()'s to tell; nobody may ever ask for the parse."""
+    if not parsing.cancelled():
+        parsing.exception()
 
 
 def _awaited(replies: list[Reply]) -> Expecting:

@@ -13,6 +13,7 @@ from assistant.dialogue.dialogue import (
     Transfer,
 )
 from assistant.settings import Settings
+from assistant.speech.recognizer import Transcript
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,10 @@ class ResilientDialogue:
             )
         self._failures.pop(call_id, None)
         return response
+
+    def anticipate(self, call_id: str, said: Transcript) -> None:
+        """Understand ahead what may be the next turn."""
+        self._dialogue.anticipate(call_id, said)
 
     async def forget(self, call_id: str) -> None:
         """The call is over."""

@@ -66,6 +66,10 @@ class RewritingDialogue:
             response = replace(response, replies=replies)
         return response
 
+    def anticipate(self, call_id: str, said: Transcript) -> None:
+        """Understand ahead what may be the next turn."""
+        self._dialogue.anticipate(call_id, said)
+
     async def forget(self, call_id: str) -> None:
         """The call is over."""
         await self._dialogue.forget(call_id)
