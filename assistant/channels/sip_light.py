@@ -16,8 +16,11 @@ import secrets
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Self
+
+import numpy as np
 
 from assistant.channels import g711
 from assistant.channels.sip_lines import Address
@@ -99,6 +102,8 @@ class LightCall:
         self._heard_back = False
         self._speech = memoryview(b"")
         self._said: Callable[[float], None] = lambda at_s: None
+        self._echo_gain = 0.0
+        self._echo: deque[bytes] = deque()
         self._sequence, self._stamp, self._source = 0, 0, secrets.randbits(32)
 
     async def __aenter__(self) -> Self:
@@ -133,12 +138,20 @@ class LightCall:
         """Send A-law from the next tick on; `said` gets the moment at which the last of it left."""
         self._speech, self._said = memoryview(speech), said
 
+    def returns(self, level_db: float, after_ms: int) -> None:
+        """From now on the line gives back what comes from the hotline, softer and later."""
+        self._echo_gain = 10 ** (level_db / 20)
+        frames = round(after_ms / 1000 / FRAME_S)
+        self._echo.extend([_QUIET] * (frames - len(self._echo)))
+
     def tick(self) -> None:
         """Send the packet of this 20 ms."""
         if self._peer is None or self.ended.is_set():
             return
         payload, self._speech = self._speech[:FRAME], self._speech[FRAME:]
         data = bytes(payload) + _QUIET[len(payload) :]
+        if self._echo_gain:
+            data = self._with_echo(data)
         header = struct.pack("!BBHII", 0x80, 8, self._sequence, self._stamp, self._source)
         self._sequence = (self._sequence + 1) % 2**16
         self._stamp = (self._stamp + FRAME) % 2**32
@@ -148,6 +161,12 @@ class LightCall:
             self._said(time.time())
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _with_echo(self, data: bytes) -> bytes:
+        echo = self._echo.popleft() if self._echo else _QUIET
+        samples = [g711.LEVELS[np.frombuffer(each, np.uint8)] for each in (data, echo)]
+        mixed = samples[0] + self._echo_gain * samples[1]
+        return g711.encode(mixed.clip(-32768, 32767).astype(np.int16))
 
     async def _invite(self) -> Message:
         host, port = self._rtp.getsockname()
@@ -224,6 +243,8 @@ class LightCall:
                 if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
                     seconds, nanoseconds = struct.unpack("qq", stamp[:16])
                     at_s = seconds + nanoseconds / 1e9
+            if self._echo_gain and len(data) == 12 + FRAME:
+                self._echo.append(data[12:])
             self.wire.arrived(at_s, g711.loudest(data[12:]) if data[1] & 0x7F == 8 else 0)
 
     def _close(self) -> None:

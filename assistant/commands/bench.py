@@ -42,6 +42,27 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     nlu.add_argument("--picture", type=Path, metavar="PNG", help="draw the confusion matrix")
     nlu.set_defaults(run=run_nlu)
     bench_asr.register(benches)
+    interrupt = benches.add_parser(
+        "interrupt",
+        help="how soon the hotline falls silent for a caller, and whether it does for less",
+        description="Real calls on loopback. In the middle of the greeting comes a caller's voice, "
+        "a cough, an 嗯, or the line's echo of the greeting, 20 dB down; timed on the wire, from "
+        "the first sample of the sound to the last one of the hotline's.",
+    )
+    interrupt.add_argument("--each", type=int, default=20, help="how many of each sound")
+    interrupt.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    interrupt.add_argument("--plot", type=Path, metavar="PNG", help="draw every reaction")
+    interrupt.set_defaults(run=run_interrupt)
+    endpoint = benches.add_parser(
+        "endpoint",
+        help="whether callers who pause are let finish, and how long the others wait",
+        description="Utterances nothing was trained on, each with a pause of 200 to 700 ms, heard "
+        "by the real detector and recogniser in virtual time.",
+    )
+    endpoint.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    endpoint.add_argument("--most", type=int, default=240, help="utterances; default: 240")
+    endpoint.add_argument("--list", action="store_true", help="print every turn that was cut off")
+    endpoint.set_defaults(run=run_endpoint)
     load = benches.add_parser(
         "load",
         help="how many calls at once: more callers until the answers come late",
@@ -172,3 +193,50 @@ async def _understanding(
 
     async with running_services(settings, args.config, args.overrides) as serving:
         return await bench_nlu.measure(serving, cases)
+
+
+def run_interrupt(args: argparse.Namespace) -> int:
+    """Interrupt the hotline and print how it took it."""
+    from assistant import bench_interrupt
+    from assistant.models import ModelError
+    from assistant.supervision import StartError
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    try:
+        measured = asyncio.run(
+            bench_interrupt.measure(args.config, args.overrides, args.each, tell)
+        )
+    except (ModelError, StartError) as error:
+        print(f"hotline: {error}", file=sys.stderr)
+        return 2
+    found = bench_interrupt.report(measured)
+    print(json.dumps(found, ensure_ascii=False) if args.json else bench_interrupt.table(found))
+    if args.plot:
+        bench_interrupt.draw(measured, args.plot)
+    return 0
+
+
+def run_endpoint(args: argparse.Namespace) -> int:
+    """Hear out callers who pause and print whether they were."""
+    from assistant import asr_corpus, bench_endpoint
+    from assistant.models import ModelError
+    from assistant.speech import recognizers
+
+    settings = configuration.load(args.config, args.overrides)
+    try:
+        recognizer = recognizers.load(settings.speech).recognizer
+        utterances = asr_corpus.own(progress=lambda line: print(line, file=sys.stderr))
+    except ModelError as error:
+        print(f"hotline: {error}", file=sys.stderr)
+        return 2
+    rules = settings.turns
+    ended = list(bench_endpoint.listen_to_all(recognizer, rules, utterances, args.most))
+    if args.list:
+        for each in ended:
+            if each.cut:
+                print(f"{each.pause_ms} ms  {each.text}  heard: {each.heard}", file=sys.stderr)
+    found = bench_endpoint.report(ended)
+    print(json.dumps(found) if args.json else bench_endpoint.table(found))
+    return 0
