@@ -217,20 +217,20 @@ def draw(found: dict[str, Any], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(15, 6), layout="constrained")
+    figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(14, 9), layout="constrained")
     rows = found["conditions"]
     places = np.arange(len(rows))
-    before = left.bar(places - 0.2, [row["cer_before"] * 100 for row in rows], 0.4)
-    after = left.bar(places + 0.2, [row["cer"] * 100 for row in rows], 0.4)
+    before = top.bar(places - 0.2, [row["cer_before"] * 100 for row in rows], 0.4)
+    after = top.bar(places + 0.2, [row["cer"] * 100 for row in rows], 0.4)
     for bars in (before, after):
-        left.bar_label(bars, fmt="%.1f", fontsize=7)
+        top.bar_label(bars, fmt="%.1f", fontsize=7)
     before.set_label("before the repair")
     after.set_label("after it")
     names = [f"{row['engine']}\n{row['codec']}\n{row['noise']}" for row in rows]
-    left.set_xticks(places, names, fontsize=8)
-    left.set_ylabel("character errors, %")
-    left.set_title("by engine, codec and noise")
-    left.legend()
+    top.set_xticks(places, names, fontsize=8)
+    top.set_ylabel("character errors, %")
+    top.set_title("by engine, codec and noise")
+    top.legend(loc="upper left", bbox_to_anchor=(1, 1))
     voices = sorted({(row["engine"], row["voice"]) for row in found["voices"]})
     noises = list(dict.fromkeys(row["noise"] for row in found["voices"]))
     width = 0.8 / len(noises)
@@ -241,10 +241,10 @@ def draw(found: dict[str, Any], file: Path) -> None:
             if row["noise"] == noise
         }
         beside = np.arange(len(voices)) + (number - (len(noises) - 1) / 2) * width
-        right.bar(beside, [cer.get(each, 0.0) for each in voices], width, label=noise)
-    right.set_xticks(range(len(voices)), [f"{v}\n{e}" for e, v in voices], fontsize=8)
-    right.set_ylabel("character errors after the repair, %")
-    right.set_title("by voice, all codecs together")
-    right.legend()
+        bottom.bar(beside, [cer.get(each, 0.0) for each in voices], width, label=noise)
+    bottom.set_xticks(range(len(voices)), [f"{v}\n{e}" for e, v in voices], fontsize=8)
+    bottom.set_ylabel("character errors after the repair, %")
+    bottom.set_title("by voice, all codecs together")
+    bottom.legend(loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
