@@ -1,18 +1,20 @@
 """Does the hotline let people finish? Utterances with pauses in them, heard in virtual time.
 
-Each utterance of the recognition corpus gets a pause of 200 to 700 ms at its quietest place, as
-people hesitate. The real detector and recogniser hear it; only the clock is virtual, so that what
-is found does not depend on the machine.
+Each utterance of several clauses in the recognition corpus gets a pause of 200 to 700 ms at its
+quietest place, where a clause ends and people think on. The real detector and recogniser hear it;
+only the clock is virtual, so that what is found does not depend on the machine.
 """
 
 import hashlib
 import math
 import random
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assistant.asr_corpus import Utterance
 from assistant.bench import Distribution
@@ -27,6 +29,7 @@ from assistant.turns import TurnDetector, TurnEnded, VoicePaused, VoiceResumed
 RATE = 8000
 FRAME = RATE // 50
 PAUSE_MS = (200, 700)
+PAUSED = re.compile("[，。？！；]")
 DECODE_MS = 300
 """How long the recogniser is taken to need: about what it takes on two cores."""
 
@@ -51,25 +54,38 @@ class Ended:
 
 
 def with_pause(speech: Samples, rate: int, seed: str) -> tuple[Samples, int]:
-    """The speech with a pause at the quietest place of its middle third, and the pause in ms."""
+    """The speech with the quietest place of its middle third made a pause; its length in ms."""
     chance = random.Random(hashlib.sha256(seed.encode()).digest())
     pause_ms = chance.randrange(*PAUSE_MS)
     size = rate // 50
     frames = speech[: len(speech) // size * size].reshape(-1, size)
+    power = (frames**2).sum(axis=1)
     third = len(frames) // 3
-    quietest = third + int(np.argmin((frames[third : 2 * third] ** 2).sum(axis=1)))
+    quietest = third + int(np.argmin(power[third : 2 * third]))
+    gap_ms = 20 * _run(power < power.max() / 1000, quietest)
+    silence = np.zeros(rate * max(0, pause_ms - gap_ms) // 1000)
     place = quietest * size + size // 2
-    silence = np.zeros(rate * pause_ms // 1000)
-    return np.concatenate([speech[:place], silence, speech[place:]]), pause_ms
+    return np.concatenate([speech[:place], silence, speech[place:]]), max(pause_ms, gap_ms)
+
+
+def _run(quiet: NDArray[np.bool_], place: int) -> int:
+    """How many frames around `place` are quiet without a break."""
+    if not quiet[place]:
+        return 0
+    before = np.flatnonzero(~quiet[:place])
+    after = np.flatnonzero(~quiet[place:])
+    first = int(before[-1]) + 1 if before.size else 0
+    return (place + int(after[0]) if after.size else len(quiet)) - first
 
 
 def listen_to_all(
     recognizer: Recognizer, rules: Turns, utterances: Sequence[Utterance], most: int
 ) -> Iterator[Ended]:
-    """Hear `most` of them, some more than once with another pause."""
+    """Hear `most` of those in which one pauses, some more than once with another pause."""
+    paused = [each for each in utterances if PAUSED.search(each.text.rstrip("，。？！"))]
     for number in range(most):
-        again, place = divmod(number, len(utterances))
-        yield listen(recognizer, rules, utterances[place], f"{utterances[place].name} {again}")
+        again, place = divmod(number, len(paused))
+        yield listen(recognizer, rules, paused[place], f"{paused[place].name} {again}")
 
 
 def listen(recognizer: Recognizer, rules: Turns, utterance: Utterance, seed: str) -> Ended:

@@ -41,10 +41,15 @@ _WHOLE_ANSWER: dict[Expecting, re.Pattern[str]] = {
 }
 """Where the question leaves no more to say."""
 
-_QUESTION_END = re.compile(
-    r"(?:吗|呢|多少钱?|多久|怎么办|怎么领|怎么交|怎么算|怎么弄|怎么查|咋办|咋整|咋弄|什么材料|什么条件|几个月|几年|多大"
-    r"|多少年|行不行|可以不可以|能不能|对不对|是不是)(?:啊|呀|嘛|哦|呢)?$"
+_ASKING = (
+    r"(?:什么|啥|怎么|咋|多少|多久|多大|多长|几[年天岁号月种次块倍]|几个月|谁|哪[里儿些家边个种]?|如何"
+    r"|是否|能否|可否|(.)不\1|有没有)"
 )
+_QUESTION_END = re.compile(
+    _ASKING + r"[^我你您他她]{0,3}$|(?:吗|行不|好不|可以不|中不|呢)(?:啊|呀|嘛|哦)?$"
+)
+"""Asked, and hardly anything behind it: 找谁, 算不算工伤, 要什么材料."""
+
 SHORTEST_QUESTION = 6
 """Characters: 养老金呢 may be the beginning of more."""
 

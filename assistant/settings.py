@@ -102,8 +102,8 @@ class Speech(_Section):
 class Turns(_Section):
     """When a caller has finished, and when they interrupt. Milliseconds unless said otherwise."""
 
-    endpoint_silence_ms: int = Field(600, ge=200, le=3000)
-    complete_silence_ms: int = Field(350, ge=200, le=3000)
+    endpoint_silence_ms: int = Field(850, ge=200, le=3000)
+    complete_silence_ms: int = Field(400, ge=200, le=3000)
     """Trailing silence after words that leave no more to say: a whole number, a yes, a question."""
     open_silence_ms: int = Field(1400, ge=200, le=5000)
     """Trailing silence after words that nobody stops at: a filler, a conjunction."""

@@ -45,7 +45,7 @@ def test_a_turn_ends_after_the_trailing_silence() -> None:
     started, _, ended = (event for _, event in events)
     assert started == VoiceStarted(320)
     assert ended == TurnEnded(320, 1280, cut=False)
-    assert events[-1][0] == pytest.approx(1280 + 600, abs=CHUNK_MS)
+    assert events[-1][0] == pytest.approx(1280 + 850, abs=CHUNK_MS)
 
 
 def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
@@ -87,11 +87,11 @@ def test_a_number_may_pause_between_its_groups(expecting: Expecting, ended: bool
 @pytest.mark.parametrize(
     ("expecting", "words", "silence"),
     [
-        ("free", Completeness.COMPLETE, 350),
-        ("free", Completeness.UNSURE, 600),
+        ("free", Completeness.COMPLETE, 400),
+        ("free", Completeness.UNSURE, 850),
         ("free", Completeness.OPEN, 1400),
-        ("pin", Completeness.COMPLETE, 350),
-        ("pin", Completeness.UNSURE, 600),
+        ("pin", Completeness.COMPLETE, 400),
+        ("pin", Completeness.UNSURE, 850),
         ("pin", Completeness.OPEN, 1500),
     ],
 )
