@@ -1,15 +1,21 @@
 """How long a caller waits: real calls over SIP on loopback, timed on the caller's side."""
 
+import asyncio
 import itertools
 import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
 
 from assistant import services
 from assistant import settings as configuration
+from assistant.backend.call_tables import TurnRecord
+from assistant.backend.database import Database
 from assistant.dialogue import training
 from assistant.ports import free_ports
 from assistant.running import tell_state
@@ -26,6 +32,10 @@ CALL_LIMIT_S = 60
 QUIET_MS = 2000
 """The greeting is over: longer than any pause inside it, or the question would interrupt it."""
 
+STAGES = ("endpoint", "recognised", "understood", "first_audio")
+RECORDED_S = 1.0
+"""The last turn is in the records this long after its call."""
+
 HANG_UP_MS = 200
 """The caller has heard enough of the answer to have timed it."""
 
@@ -35,6 +45,9 @@ class Distribution:
     """Answer latencies of one kind, in milliseconds."""
 
     latencies: tuple[float, ...]
+    stages: dict[str, "Distribution"] = field(default_factory=dict)
+    """On the hotline's side, from the end of the voice: endpoint, recognised, understood and
+    first_audio. The wire's own time, both ways, is what is left."""
 
     @property
     def n(self) -> int:
@@ -57,9 +70,15 @@ class Distribution:
         """The slowest turn."""
         return max(self.latencies, default=float("nan"))
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, Any]:
         """As `hotline bench latency --json` prints it."""
-        return {"p50_ms": round(self.p50_ms), "p95_ms": round(self.p95_ms), "n": self.n}
+        found: dict[str, Any] = {}
+        if self.latencies:
+            found = {"p50_ms": round(self.p50_ms), "p95_ms": round(self.p95_ms)}
+        found["n"] = self.n
+        if self.stages:
+            found["stages"] = {name: each.as_json() for name, each in self.stages.items()}
+        return found
 
 
 async def latency(config: Path, overrides: Sequence[str], turns: int) -> dict[str, Distribution]:
@@ -97,7 +116,23 @@ async def _measure(config: Path, overrides: Sequence[str], turns: int) -> Distri
             if answered is not None and answered > 0:
                 latencies.append(answered)
             _tell(f"turn {number + 1} of {turns}: {answered} ms")
-    return Distribution(tuple(latencies))
+        await asyncio.sleep(RECORDED_S)
+        return Distribution(tuple(latencies), await _stages(settings))
+
+
+async def _stages(settings: configuration.Settings) -> dict[str, Distribution]:
+    """What the records of the calls say of each stage."""
+    database = Database(settings.backend.database)
+    try:
+        async with database.reading() as session:
+            wanted = select(TurnRecord.latencies).where(TurnRecord.kind == "speech")
+            turns = list(await session.scalars(wanted))
+    finally:
+        await database.close()
+    return {
+        stage: Distribution(tuple(turn[f"{stage}_ms"] for turn in turns if f"{stage}_ms" in turn))
+        for stage in STAGES
+    }
 
 
 async def _ask(uri: str, question: Path) -> float | None:

@@ -110,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
         for kind, each in found.items():
             values = f"{each.n:4} {each.p50_ms:8.0f} {each.p95_ms:8.0f} {each.worst_ms:8.0f}"
             print(f"{kind:8} {values}")
+            for stage, times in each.stages.items():
+                print(f"  {stage:11} {times.n:4} {times.p50_ms:6.0f} {times.p95_ms:8.0f}")
     return 0 if all(each.n >= args.turns for each in found.values()) else 1
 
 
