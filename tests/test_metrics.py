@@ -56,7 +56,7 @@ def test_a_call_is_counted_and_its_answers_are_timed() -> None:
         stage: found["hotline_answer_latency_seconds_sum", stage]
         for stage in ("endpoint", "recognised", "understood", "first_audio")
     }
-    assert 0.3 <= seconds["endpoint"] <= 0.7
+    assert 0.3 <= seconds["endpoint"] <= 1.0
     assert seconds["understood"] == pytest.approx(seconds["recognised"] + 0.3, abs=0.01)
     assert seconds["first_audio"] >= seconds["understood"]
     assert found["hotline_answer_latency_seconds_count", "first_audio"] == 1, "not the greeting"
