@@ -12,9 +12,6 @@ from assistant.settings import Sip
 
 log = logging.getLogger(__name__)
 
-FEWEST_BUFFERED_MS, MOST_BUFFERED_MS = 40, 240
-"""What the jitter buffer holds back, on a good line and at most."""
-
 PORTS_PER_CALL = 4
 """RTP and RTCP, twice: another program may sit on some of them."""
 
@@ -30,9 +27,6 @@ def endpoint_config(settings: Sip) -> pj.EpConfig:
     media.clockRate = media.sndClockRate = RATE
     media.noVad = True  # a packet every 20 ms, silence too: peers hang up on a line gone quiet
     media.ecTailLen = 0
-    # A call otherwise begins 150 ms late and catches up over many turns; it adapts to the line.
-    media.jbInit = media.jbMinPre = FEWEST_BUFFERED_MS
-    media.jbMaxPre, media.jbMax = MOST_BUFFERED_MS, 2 * MOST_BUFFERED_MS
     media.sndAutoCloseTime = -1  # the clock runs on between calls
     return config
 
