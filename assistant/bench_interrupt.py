@@ -15,7 +15,7 @@ from assistant.bench import Distribution
 from assistant.bench_load import hotline
 from assistant.channels import g711
 from assistant.channels.channel import Pcm
-from assistant.channels.sip_light import FRAME_S, LightCall, Refused
+from assistant.channels.sip_light import FRAME_S, LightCall, Refused, keep_pace
 from assistant.channels.sip_script import load_line
 from assistant.settings import project_path
 from assistant.speech.resample import resample
@@ -133,7 +133,7 @@ class Interrupter:
 
     async def run(self, todo: Sequence[Trial]) -> None:
         """All of them."""
-        pacer = asyncio.create_task(self._pace())
+        pacer = asyncio.create_task(keep_pace(self._calls))
         waiting = list(todo)
         try:
             await asyncio.gather(*[self._caller(waiting) for _ in range(AT_ONCE)])
@@ -182,14 +182,6 @@ class Interrupter:
                 return (last - began) * 1000
             await asyncio.sleep(FRAME_S)
         return None
-
-    async def _pace(self) -> None:
-        due = time.monotonic()
-        while True:
-            for call in list(self._calls):
-                call.tick()
-            due += FRAME_S
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 def _in_the_middle(call: LightCall) -> bool:

@@ -21,7 +21,7 @@ from assistant import services
 from assistant import settings as configuration
 from assistant.bench import QUESTIONS, Distribution
 from assistant.channels import g711
-from assistant.channels.sip_light import FRAME_S, LightCall, Refused
+from assistant.channels.sip_light import LightCall, Refused, keep_pace
 from assistant.channels.sip_script import load_line, speech_end
 from assistant.dialogue import training
 from assistant.ports import free_ports
@@ -151,22 +151,13 @@ class Callers:
 
     async def run(self, seconds: float) -> None:
         """Call and talk for so long, then hang up."""
-        pacer = asyncio.create_task(self._pace())
+        pacer = asyncio.create_task(keep_pace(self._calls))
         until = time.monotonic() + seconds
         callers = [self._caller(number, until) for number in range(self.step.calls)]
         try:
             await asyncio.gather(*callers)
         finally:
             pacer.cancel()
-
-    async def _pace(self) -> None:
-        """One clock for all: a packet of each call every 20 ms."""
-        due = time.monotonic()
-        while True:
-            for call in self._calls:
-                call.tick()
-            due += FRAME_S
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _caller(self, number: int, until: float) -> None:
         await asyncio.sleep(number * APART_S)

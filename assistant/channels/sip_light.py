@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Self
 
 import numpy as np
@@ -252,6 +252,16 @@ class LightCall:
         for each in (self._sip, self._rtp):
             loop.remove_reader(each)
             each.close()
+
+
+async def keep_pace(calls: Collection[LightCall]) -> None:
+    """One clock for all: a packet of each call every 20 ms, until cancelled."""
+    due = time.monotonic()
+    while True:
+        for call in list(calls):
+            call.tick()
+        due += FRAME_S
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 def _bound() -> socket.socket:
