@@ -100,11 +100,11 @@ def listen(recognizer: Recognizer, rules: Turns, utterance: Utterance, seed: str
     now_ms, text = 0.0, ""
     words_at_ms: float | None = None
     for start in range(0, len(pcm) - FRAME + 1, FRAME):
-        for probability in vad.accept(pcm[start : start + FRAME]):
+        for probability, level_db in vad.decide(pcm[start : start + FRAME]):
             now_ms += CHUNK_MS
             if words_at_ms is not None and now_ms >= words_at_ms:
                 turns.words, words_at_ms = completeness(text, turns.expecting), None
-            match turns.accept(probability, now_ms):
+            match turns.accept(probability, now_ms, level_db):
                 case VoicePaused():
                     text = _decode(recognizer, utterance, pcm[: start + FRAME])
                     turns.awaits_words, words_at_ms = True, now_ms + DECODE_MS

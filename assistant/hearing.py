@@ -261,9 +261,9 @@ class Hearing:
             self._utterance.add(pcm)
         else:
             self._lookback.append(pcm)
-        for probability in self._vad.accept(pcm):
+        for probability, level_db in self._vad.decide(pcm):
             self._vad_ms += CHUNK_MS
-            self._follow(probability if self._is_caller(probability) else 0.0)
+            self._follow(probability if self._is_caller(probability) else 0.0, level_db)
 
     def _is_caller(self, probability: float) -> bool:
         """Whether what may begin a turn is the caller's voice, and not our own come back."""
@@ -275,8 +275,8 @@ class Hearing:
             return self._gate.accept(what, CHUNK_MS)
         return what is not Sound.ECHO
 
-    def _follow(self, probability: float) -> None:
-        match self._turns.accept(probability, self._vad_ms):
+    def _follow(self, probability: float, level_db: float) -> None:
+        match self._turns.accept(probability, self._vad_ms, level_db):
             case VoiceStarted(at_ms):
                 self._keyed_over = self._keys.pending
                 self._utterance = Utterance(

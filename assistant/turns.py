@@ -4,6 +4,8 @@ Nothing here reads a clock or touches audio, so every rule is tested in virtual 
 All times are milliseconds since the call was answered.
 """
 
+import math
+from collections import deque
 from dataclasses import dataclass
 
 from assistant.completeness import DIGIT_ANSWERS, NUMBER_LENGTH, Completeness
@@ -22,8 +24,18 @@ STAY_PROBABILITY = 0.35
 START_MS = 96
 """This much voice starts a turn: three VAD chunks; a click is shorter, 「是」 is longer."""
 
-PAUSE_MS = 192
+PAUSE_MS = 160
 """After this much silence the utterance is decoded ahead, in case it is already over."""
+
+FADED_DB = 18.0
+"""This far below the turn's voice nobody speaks any more. Silero takes a tenth of a second longer
+to be sure; it decides alone where the room is louder than that."""
+
+LOUDEST_MS = 96
+"""A voice is as loud as it stays for so long: a knock against the phone is louder."""
+
+LOUDEST_FADES_DB = 2.0
+"""A second: who turns away from the phone is heard on."""
 
 
 NOISY_TURN_S = 10.0
@@ -74,6 +86,7 @@ class TurnDetector:
         self._voiced_ms = 0.0
         self._started_ms: float | None = None
         self._last_voice_ms = 0.0
+        self._loudness = _Loudness()
         self.paused = False
         """Whether the caller may have finished, and may yet go on."""
         self.words: Completeness | None = None
@@ -86,18 +99,21 @@ class TurnDetector:
         """Whether a turn of the caller is under way."""
         return self._started_ms is not None
 
-    def accept(self, probability: float, at_ms: float) -> TurnEvent | None:
-        """Take the speech probability of the chunk that ended at `at_ms`."""
+    def accept(self, probability: float, at_ms: float, level_db: float = 0.0) -> TurnEvent | None:
+        """Take the speech probability and the level of the chunk that ended at `at_ms`."""
         step, self._now = max(0.0, at_ms - self._now), at_ms
+        faded = self._loudness.faded(level_db, step, voice=probability >= START_PROBABILITY)
         if self._started_ms is None:
             return self._listen_for_start(probability, step)
-        return self._listen_for_end(probability, self._started_ms)
+        return self._listen_for_end(0.0 if faded else probability, self._started_ms)
 
     def _listen_for_start(self, probability: float, step: float) -> TurnEvent | None:
         threshold = START_PROBABILITY_PLAYING if self.playing else START_PROBABILITY
         voiced = probability >= threshold
         # A gap takes back what a voiced chunk gave: words have gaps, knocks have nothing else.
         self._voiced_ms = max(0.0, self._voiced_ms + (step if voiced else -step))
+        if not self._voiced_ms:
+            self._loudness = _Loudness()  # how loud a cough was says nothing of the voice
         if self._voiced_ms < (self._rules.barge_in_ms if self.playing else START_MS):
             return None
         self._started_ms = self._now - self._voiced_ms
@@ -149,7 +165,26 @@ class TurnDetector:
     def _end(self, started_ms: float, *, cut: bool) -> TurnEnded:
         self._started_ms = None
         self._voiced_ms = 0.0
+        self._loudness = _Loudness()
         return TurnEnded(started_ms, self._last_voice_ms, cut)
+
+
+class _Loudness:
+    """How loud the voice of a turn is."""
+
+    def __init__(self) -> None:
+        self._lately: deque[tuple[float, float]] = deque()
+        self._loudest_db = -math.inf
+
+    def faded(self, level_db: float, step_ms: float, *, voice: bool) -> bool:
+        """Whether a chunk of `step_ms` at this level is too soft to be this voice."""
+        self._loudest_db -= LOUDEST_FADES_DB * step_ms / 1000
+        self._lately.append((level_db, step_ms))
+        while sum(ms for _, ms in self._lately) - self._lately[0][1] >= LOUDEST_MS:
+            self._lately.popleft()
+        if voice and sum(ms for _, ms in self._lately) >= LOUDEST_MS:
+            self._loudest_db = max(self._loudest_db, min(level for level, _ in self._lately))
+        return level_db < self._loudest_db - FADED_DB
 
 
 LONGEST_KEYED = 32

@@ -7,6 +7,8 @@ telephone band.
 """
 
 import functools
+import math
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -26,6 +28,15 @@ _CONTEXT = 64
 """Samples of the previous chunk that the network sees before each chunk."""
 
 
+class Decision(NamedTuple):
+    """What was heard in one chunk."""
+
+    probability: float
+    """Of speech, 0 to 1."""
+    level_db: float
+    """Power in dB, where 0 is a power of one step of the sample's scale."""
+
+
 class Vad:
     """The detector over one stream of audio. The network is shared; the state is its own."""
 
@@ -43,11 +54,16 @@ class Vad:
 
     def accept(self, pcm: Pcm) -> list[float]:
         """Probability of speech for each 32 ms chunk that this audio completes, in order."""
+        return [decision.probability for decision in self.decide(pcm)]
+
+    def decide(self, pcm: Pcm) -> list[Decision]:
+        """The same, each with how loud the chunk was."""
         audio = np.concatenate([self._rest, self._resampler.accept(pcm)])
         complete = len(audio) // CHUNK * CHUNK
         self._rest = audio[complete:]
         samples = audio[:complete].astype(np.float32) / np.float32(32768)
-        return [self._probability(samples[i : i + CHUNK]) for i in range(0, complete, CHUNK)]
+        chunks = [samples[i : i + CHUNK] for i in range(0, complete, CHUNK)]
+        return [Decision(self._probability(chunk), _level_db(chunk)) for chunk in chunks]
 
     def _probability(self, chunk: NDArray[np.float32]) -> float:
         heard = np.concatenate([self._context, chunk])
@@ -56,6 +72,11 @@ class Vad:
             None, {"input": heard[None], "state": self._state, "sr": np.array(RATE)}
         )
         return float(probability[0, 0])
+
+
+def _level_db(chunk: NDArray[np.float32]) -> float:
+    power = float(chunk @ chunk) / len(chunk) * 32768**2
+    return 10 * math.log10(power + 1)
 
 
 @functools.cache
