@@ -21,6 +21,8 @@ class Completeness(Enum):
     """How the words so far look."""
 
     COMPLETE = auto()
+    ASKED = auto()
+    """A question or a request at some length: whole, but there may be another."""
     UNSURE = auto()
     OPEN = auto()
 
@@ -42,16 +44,30 @@ _WHOLE_ANSWER: dict[Expecting, re.Pattern[str]] = {
 """Where the question leaves no more to say."""
 
 _ASKING = (
-    r"(?:什么|啥|怎么|咋|多少|多久|多大|多长|几[年天岁号月种次块倍]|几个月|谁|哪[里儿些家边个种]?|如何"
+    r"(?:什么|啥|怎么|咋(?![里了])|多少|多久|多大|多长|(?<![这那前后头好])几(?:[年天岁号月种次块倍]|个月)|谁|哪[里儿些家边个种]?|如何"
     r"|是否|能否|可否|(.)不\1|有没有)"
 )
 _QUESTION_END = re.compile(
-    _ASKING + r"[^我你您他她]{0,3}$|(?:吗|行不|好不|可以不|中不|呢)(?:啊|呀|嘛|哦)?$"
+    _ASKING + r".{0,8}$|(?:吗|行不|好不|可以不|中不|[了到过]没)(?:啊|呀|嘛|哦)?$|^.{3,8}呢[啊呀]?$"
 )
-"""Asked, and hardly anything behind it: 找谁, 算不算工伤, 要什么材料."""
+"""Asked, and a few words behind it at most: 找谁, 能不能再评一次, 要什么材料. A 呢 asks alone
+only after a few words: behind many it is a 了 that was misheard."""
+
+_MATTERS = (
+    "余额|养老金|退休金|失业金|补贴|账户|社保卡|医保卡|工伤|记录|证明|清单|明细|进度|待遇|情况|密码|年限|缴费|参保|认证"
+    "|手续|业务|人工|社保|医保|公积金"
+)
+_REQUEST_END = re.compile(
+    "(?:查|看|问|办|领|打|补|换|转|申请|取消|预约|改|绑|开|做|挂失|激活|认证|咨询|了解)"
+    f"[^了过]{{0,8}}(?:{_MATTERS})[吧呀啊]?$|(?:挂失|激活|解绑|停保)[吧呀啊]?$|谢谢[你您啊了]{{0,2}}$"
+)
+"""What is wanted, and of what: 我想查一下养老金."""
 
 SHORTEST_QUESTION = 6
 """Characters: 养老金呢 may be the beginning of more."""
+
+TERSE = 14
+"""Characters of a question that is asked in one breath, with nothing told before it."""
 
 _OPEN_END = re.compile(
     r"(?:那个|这个|那什么|就是|就是说|嗯|呃|(?<![余金限总数差面])额|然后|还有|因为|所以|但是|可是|不过|的话|问一下|问下|想问|请问|咨询一下"
@@ -75,7 +91,9 @@ def completeness(text: str, expecting: Expecting) -> Completeness:
     if _OPEN_END.search(words):
         return Completeness.OPEN
     if len(words) >= SHORTEST_QUESTION and _QUESTION_END.search(words):
-        return Completeness.COMPLETE
+        return Completeness.COMPLETE if len(words) <= TERSE else Completeness.ASKED
+    if _REQUEST_END.search(words):
+        return Completeness.COMPLETE if len(words) <= TERSE else Completeness.ASKED
     return Completeness.UNSURE
 
 
@@ -89,12 +107,24 @@ def is_backchannel(text: str) -> bool:
     return bool(_BACKCHANNEL.fullmatch(_NOT_SAID.sub("", text)))
 
 
+def digits_in(words: str) -> str:
+    """The digits that are said one by one, as 0 to 9 and X."""
+    return "".join(_DIGITS.get(digit, digit) for digit in _DIGIT.findall(words))
+
+
+def is_whole(digits: str, expecting: Expecting) -> bool:
+    """Whether it can be the awaited number: its length is right, and its check digit."""
+    if len(digits) != NUMBER_LENGTH.get(expecting, 0):
+        return False
+    return expecting != "id_number" or is_id_number(digits)
+
+
 def _of_number(words: str, expecting: Expecting) -> Completeness:
-    digits = "".join(_DIGITS.get(digit, digit) for digit in _DIGIT.findall(words))
+    digits = digits_in(words)
     if not digits:  # no number but words: 转人工, 我忘了密码
         return Completeness.UNSURE
     if len(digits) != NUMBER_LENGTH.get(expecting, 0):
         return Completeness.OPEN
-    if expecting == "id_number" and not is_id_number(digits):
+    if not is_whole(digits, expecting):
         return Completeness.UNSURE  # misheard, or corrected in a moment
     return Completeness.COMPLETE

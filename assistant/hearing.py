@@ -65,6 +65,7 @@ class Utterance:
         self._workers = workers
         self._frames: list[Pcm] = []
         self._ahead: asyncio.Task[Transcript] | None = None
+        self._decoding: RecognizerStream | None = None
         self._feed: asyncio.Queue[Pcm | None] = asyncio.Queue()
         self._streaming: asyncio.Task[Transcript] | None = None
         self._partial = ""
@@ -108,7 +109,10 @@ class Utterance:
     def resume(self) -> None:
         """The caller goes on: what was decoded ahead is not the whole turn."""
         if self._ahead:
-            self._ahead.cancel()  # where it still waits for its turn, nobody's core is wasted
+            self._ahead.cancel()
+            # Whether it waits for its turn or has begun: another caller needs the core.
+            if self._decoding:
+                self._decoding.abandon()
         self._ahead = None
         self._on_words = None
 
@@ -135,7 +139,7 @@ class Utterance:
 
     async def _decode(self) -> Transcript:
         audio = np.concatenate(self._frames) if self._frames else np.zeros(0, np.int16)
-        stream = self._recognizer.open(self._rate, self._expecting)
+        stream = self._decoding = self._recognizer.open(self._rate, self._expecting)
 
         def decode() -> Transcript:
             stream.accept(audio)

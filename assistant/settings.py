@@ -102,9 +102,12 @@ class Speech(_Section):
 class Turns(_Section):
     """When a caller has finished, and when they interrupt. Milliseconds unless said otherwise."""
 
-    endpoint_silence_ms: int = Field(850, ge=200, le=3000)
-    complete_silence_ms: int = Field(400, ge=200, le=3000)
-    """Trailing silence after words that leave no more to say: a whole number, a yes, a question."""
+    endpoint_silence_ms: int = Field(800, ge=200, le=3000)
+    complete_silence_ms: int = Field(440, ge=200, le=3000)
+    """Trailing silence after words that leave no more to say: a whole number, a yes, a question
+    in a few words."""
+    asked_silence_ms: int = Field(640, ge=200, le=3000)
+    """Trailing silence after a longer question, or one with pauses: another may follow."""
     open_silence_ms: int = Field(1400, ge=200, le=5000)
     """Trailing silence after words that nobody stops at: a filler, a conjunction."""
     digits_silence_ms: int = Field(1500, ge=200, le=5000)

@@ -89,6 +89,8 @@ class TurnDetector:
         self._loudness = _Loudness()
         self.paused = False
         """Whether the caller may have finished, and may yet go on."""
+        self._gone_on = False
+        """Whether the caller has paused in this turn before, and had not finished."""
         self.words: Completeness | None = None
         """Told by the listener: how the words up to this pause look; None while they come."""
         self.awaits_words = False
@@ -131,6 +133,7 @@ class TurnDetector:
             self._last_voice_ms = self._now
             if self.paused:
                 self._go_on()
+                self._gone_on = True
                 return VoiceResumed()
             return None
         silence_ms = self._now - self._last_voice_ms
@@ -147,8 +150,11 @@ class TurnDetector:
             rules.digits_silence_ms if self.expecting in DIGIT_ANSWERS else rules.open_silence_ms
         )
         match self.words:
-            case Completeness.COMPLETE:
+            # Who has paused for thought may do so again; a number or a yes is none.
+            case Completeness.COMPLETE if not (self._gone_on and self.expecting == "free"):
                 return rules.complete_silence_ms
+            case Completeness.COMPLETE | Completeness.ASKED:
+                return rules.asked_silence_ms
             case Completeness.UNSURE:
                 return rules.endpoint_silence_ms
             case Completeness.OPEN:
@@ -166,6 +172,7 @@ class TurnDetector:
         self._started_ms = None
         self._voiced_ms = 0.0
         self._loudness = _Loudness()
+        self._gone_on = False
         return TurnEnded(started_ms, self._last_voice_ms, cut)
 
 

@@ -5,7 +5,8 @@ import pytest
 from assistant.completeness import Completeness, completeness, is_backchannel
 from assistant.speech.recognizer import Expecting
 
-COMPLETE, UNSURE, OPEN = Completeness.COMPLETE, Completeness.UNSURE, Completeness.OPEN
+COMPLETE, ASKED = Completeness.COMPLETE, Completeness.ASKED
+UNSURE, OPEN = Completeness.UNSURE, Completeness.OPEN
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,13 @@ COMPLETE, UNSURE, OPEN = Completeness.COMPLETE, Completeness.UNSURE, Completenes
         ("我没交够十五年怎么办？", "free", COMPLETE),
         ("工伤认定要带什么材料", "free", COMPLETE),
         ("养老金呢", "free", UNSURE),
-        ("查一下我的养老账户余额", "free", UNSURE),
+        ("查一下我的养老账户余额", "free", COMPLETE),
+        ("我妈口头挂失了社保卡", "free", UNSURE),
+        ("拿失业金的这几个月", "free", UNSURE),
+        ("我觉得低了能不能要求再评一次", "free", COMPLETE),
+        ("在外省打工丢了活现在已经回乡下呢", "free", UNSURE),
+        ("我今年五十八在两个省交过社保到底在哪边退休", "free", ASKED),
+        ("我爸走了好几年了我想问问他那个账户余额", "free", ASKED),
         ("我想问一下", "free", OPEN),
         ("我想问一下那个", "free", OPEN),
         ("我在厂里干了二十年，然后", "free", OPEN),

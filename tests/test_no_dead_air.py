@@ -40,6 +40,7 @@ from assistant.playback import NO_SOUND_S, Playback
 from assistant.settings import CallLimits, Privacy, Settings
 from assistant.speech.recognizer import Partial, Transcript
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
+from assistant.speech.vad import Decision
 from tests import virtual_time
 from tests.test_call import FRAME, GOODBYE, RATE, Mouth, NoRecords, Wire, spoken
 
@@ -55,13 +56,14 @@ class LoudnessVad:
     def __init__(self, rate: int) -> None:
         self._rest = np.zeros(0, np.int16)
 
-    def accept(self, pcm: Pcm) -> list[float]:
+    def decide(self, pcm: Pcm) -> list[Decision]:
         heard = np.concatenate([self._rest, pcm])
         size = RATE * 32 // 1000
         whole = len(heard) // size
         self._rest = heard[whole * size :]
         return [
-            float(np.abs(each).max() > 1000) for each in heard[: whole * size].reshape(-1, size)
+            Decision(float(np.abs(each).max() > 1000), 0.0)
+            for each in heard[: whole * size].reshape(-1, size)
         ]
 
 
@@ -154,6 +156,9 @@ class Ears:
 
     def finish(self) -> Transcript:
         return Transcript(self._chance.choice(self._texts), 0.9)
+
+    def abandon(self) -> None:
+        pass
 
 
 class Mind:

@@ -45,7 +45,7 @@ def test_a_turn_ends_after_the_trailing_silence() -> None:
     started, _, ended = (event for _, event in events)
     assert started == VoiceStarted(320)
     assert ended == TurnEnded(320, 1280, cut=False)
-    assert events[-1][0] == pytest.approx(1280 + 850, abs=CHUNK_MS)
+    assert events[-1][0] == pytest.approx(1280 + 800, abs=CHUNK_MS)
 
 
 def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
@@ -87,11 +87,12 @@ def test_a_number_may_pause_between_its_groups(expecting: Expecting, ended: bool
 @pytest.mark.parametrize(
     ("expecting", "words", "silence"),
     [
-        ("free", Completeness.COMPLETE, 400),
-        ("free", Completeness.UNSURE, 850),
+        ("free", Completeness.COMPLETE, 440),
+        ("free", Completeness.ASKED, 640),
+        ("free", Completeness.UNSURE, 800),
         ("free", Completeness.OPEN, 1400),
-        ("pin", Completeness.COMPLETE, 400),
-        ("pin", Completeness.UNSURE, 850),
+        ("pin", Completeness.COMPLETE, 440),
+        ("pin", Completeness.UNSURE, 800),
         ("pin", Completeness.OPEN, 1500),
     ],
 )
@@ -104,6 +105,48 @@ def test_the_words_decide_how_long_is_waited(
     detector.words = words
     events = play(detector, (0.0, 1600))
     assert events[0][0] == pytest.approx(960 + silence, abs=CHUNK_MS)
+
+
+@pytest.mark.parametrize(("expecting", "silence"), [("free", 640), ("yes_no", 440), ("pin", 440)])
+def test_who_has_paused_before_may_ask_another_question(expecting: Expecting, silence: int) -> None:
+    detector = TurnDetector(Turns())
+    detector.expecting = expecting
+    play(detector, (0.9, 960), (0.0, 320), (0.9, 960), (0.0, 320))
+    detector.words = Completeness.COMPLETE
+    events = play(detector, (0.0, 1600))
+    assert events[0][0] == pytest.approx(2240 + silence, abs=CHUNK_MS)
+
+
+@pytest.mark.parametrize(("level_db", "ended"), [(60.0, False), (45.0, False), (30.0, True)])
+def test_a_voice_ends_when_it_has_faded(level_db: float, ended: bool) -> None:
+    detector = TurnDetector(Turns())
+    now = 0.0
+    for _ in range(30):
+        now += CHUNK_MS
+        detector.accept(0.9, now, 60.0)
+    events = []
+    for _ in range(30):
+        now += CHUNK_MS
+        events.append(detector.accept(0.9, now, level_db))
+    assert any(isinstance(event, TurnEnded) for event in events) == ended
+
+
+def test_a_knock_does_not_make_the_voice_after_it_too_soft() -> None:
+    detector = TurnDetector(Turns())
+    levels = [60.0] * 10 + [95.0] * 2 + [60.0] * 20
+    events = [
+        detector.accept(0.9, (place + 1) * CHUNK_MS, level) for place, level in enumerate(levels)
+    ]
+    assert [type(event) for event in events if event] == [VoiceStarted]
+
+
+def test_who_turns_away_from_the_phone_is_heard_on() -> None:
+    detector = TurnDetector(Turns())
+    levels = [70.0] * 30 + [60 - place / 10 for place in range(200)]
+    events = [
+        detector.accept(0.9, (place + 1) * CHUNK_MS, level) for place, level in enumerate(levels)
+    ]
+    assert [type(event) for event in events if event] == [VoiceStarted]
 
 
 def test_words_that_are_still_to_come_are_waited_for() -> None:

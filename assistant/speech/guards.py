@@ -9,7 +9,7 @@ _CHARACTERS_PER_S, _CHARACTERS_MORE = 8.0, 3
 """Fast Mandarin has 7 syllables a second; the constant allows for voice the detector missed."""
 _COMPRESSES = 2.2
 """Text that zlib shortens this much repeats itself; Whisper's own limit is 2.4 for English."""
-_LOOP = re.compile(r"(\D{2,8}?)\1{3,}|(\D{5,})\2")
+_LOOP = re.compile(r"(\D{2,8}?)\1{3,}|(\D{5,})\2|^(\D{4})\3$")
 """Two syllables four times over, or a whole clause twice; digits do repeat."""
 
 # Closing words of the subtitled videos that Whisper learned from; it writes them in silence.

@@ -39,7 +39,7 @@ class Transcript:
 
 
 class RecognizerStream(Protocol):
-    """One utterance. Used by one thread at a time, never by the event loop's."""
+    """One utterance. Used by one thread at a time, never by the event loop's, but for abandon()."""
 
     def accept(self, pcm: Pcm) -> Partial | None:
         """Take the next audio, any length, at the rate given to open()."""
@@ -47,6 +47,10 @@ class RecognizerStream(Protocol):
 
     def finish(self) -> Transcript:
         """The utterance is over: decode what is left. Called once."""
+        ...
+
+    def abandon(self) -> None:
+        """Nobody wants the words any more: finish() may return at once, with any. Never waits."""
         ...
 
 

@@ -144,6 +144,9 @@ class VoskStream:
             return Transcript("")
         return Transcript(alternatives[0].text, alternatives[0].confidence, alternatives)
 
+    def abandon(self) -> None:
+        """Nothing is left to be saved: the audio was decoded as it came."""
+
     def _decode(self, pcm: Pcm) -> None:
         # The library ends a segment at each pause; the turn goes on until finish().
         if len(pcm) and self._decoder.AcceptWaveform(pcm.tobytes()):

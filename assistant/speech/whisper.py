@@ -10,6 +10,7 @@ with the full 30 s.
 import json
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 from assistant.channels.channel import Pcm
+from assistant.completeness import DIGIT_ANSWERS, NUMBER_LENGTH, digits_in, is_whole
 from assistant.speech.chinese import normalise
 from assistant.speech.guards import SHORTEST_VOICE_S, implausible
 from assistant.speech.pieces import Piece, Pieces
@@ -27,7 +29,8 @@ from assistant.speech.recognizer import Alternative, Expecting, Partial, Transcr
 from assistant.speech.repair import Repair, change_cost
 from assistant.speech.resample import Resampler
 from assistant.speech.vad import RATE
-from assistant.speech.whisper_decoder import BeamSearch
+from assistant.speech.whisper_decoder import BeamSearch, Decoded
+from assistant.speech.whisper_digits import DigitGrammar
 from assistant.speech.whisper_graph import read_weights
 from assistant.speech.whisper_vocabulary import vocabulary
 
@@ -41,8 +44,21 @@ FULL_S = 30.0
 """The context that Whisper was trained on."""
 LANGUAGE_WEIGHT = 0.5
 """Of the language model's logarithm beside the recogniser's own; found on recorded callers."""
-REPAIRED: frozenset[Expecting] = frozenset(("free", "yes_no", "choice"))
-"""Answers made of words. Where digits are awaited nothing is put right: a digit is not guessed."""
+QUANTITIES: frozenset[Expecting] = frozenset(("date", "amount"))
+"""Answers in which nothing is put right, as in a number: what was meant is not guessed."""
+NUMBER_BEAM = 12
+"""Hypotheses searched among numbers: the right one is seldom further down."""
+LONGEST_NUMBER = 18
+"""Digits: an ID number's."""
+MOST_DIGIT_TOKENS = 3 * LONGEST_NUMBER
+CERTAIN_NUMBER = -0.4
+"""Nats a token: a whole number so well heard leaves no room for words."""
+LESS_SURE = 0.5
+"""Nats a token: where words fit so much better, no number was said …"""
+WHOLE_LESS_SURE = 1.2
+"""… unless it has just the digits that are awaited."""
+WHOLE_BEHIND = 6.0
+"""Nats: what a right length and check digit outweigh. One number in eleven has it by chance."""
 _TOKENS_PER_S, _TOKENS_MORE = 14, 12
 """Cap on what is decoded: a rare character takes three tokens. A loop is cut off by it."""
 
@@ -74,6 +90,13 @@ class _Hypothesis:
     """The end of the text included."""
     loops: bool
     """The token cap ended it, not the decoder."""
+    whole: bool = False
+    """A number that has all its digits."""
+
+    @property
+    def certainty(self) -> float:
+        """Logarithm of the probability of a token, in the mean."""
+        return self.log_probability / self.tokens
 
 
 class WhisperRecognizer:
@@ -95,42 +118,112 @@ class WhisperRecognizer:
         self._repair = repair
         self._prompts = {kind: self._prompt(text) for kind, text in PROMPTS.items()}
         self._search = self._decoder(folder, threads)
+        size, end = len(self._search.place), self._search.end
+        self._grammars: dict[Expecting, DigitGrammar] = {
+            kind: DigitGrammar(self._places, size, end, NUMBER_LENGTH.get(kind, LONGEST_NUMBER))
+            for kind in DIGIT_ANSWERS
+        }
 
     def open(self, rate: int, expecting: Expecting = "free") -> "WhisperStream":
         """A stream for one utterance of audio at `rate` Hz."""
         return WhisperStream(self, rate, expecting)
 
-    def transcribe(self, piece: Piece, expecting: Expecting) -> Transcript:
-        """The words of one piece; empty where nobody spoke."""
+    def transcribe(
+        self, piece: Piece, expecting: Expecting, abandoned: Callable[[], bool] = lambda: False
+    ) -> Transcript:
+        """The words of one piece; empty where nobody spoke, and perhaps once it is `abandoned`."""
         if piece.voiced_s < SHORTEST_VOICE_S:
             return Transcript("")
         audio = piece.trimmed()
         for padding_s in (PADDING_S, FULL_S - len(audio) / RATE):
-            hypotheses = self._decode(audio, padding_s, expecting, piece.voiced_s)
+            if abandoned():
+                break
+            hypotheses = self._decode(audio, padding_s, expecting, piece.voiced_s, abandoned)
             good = [h for h in hypotheses if not self._refused(h, piece, expecting)]
             if good:
                 return self._transcript(good, expecting)
         return Transcript("")
 
     def _decode(
-        self, audio: Pcm, padding_s: float, expecting: Expecting, voiced_s: float
+        self,
+        audio: Pcm,
+        padding_s: float,
+        expecting: Expecting,
+        voiced_s: float,
+        abandoned: Callable[[], bool],
     ) -> list[_Hypothesis]:
         samples = audio.astype(np.float32) / 32768
         features: NDArray[np.float32] = self._features(samples, padding=int(padding_s * RATE))
-        encoded = self._model.encode(
-            ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None]))
-        )
+        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None]))
+        encoded = np.asarray(self._model.encode(view))
+        grammar = self._grammars.get(expecting)
+        numbers = self._numbers(encoded, expecting, grammar, (), abandoned) if grammar else []
+        if numbers and numbers[0].whole and numbers[0].certainty >= CERTAIN_NUMBER:
+            return numbers
         most = int(voiced_s * _TOKENS_PER_S) + _TOKENS_MORE
-        found = self._search(np.asarray(encoded), self._prompts[expecting], most, BEAM)
-        return [
-            _Hypothesis(
-                normalise(self._tokenizer.decode(each.tokens)),
-                each.log_probability,
-                len(each.tokens) + 1,
-                loops=not each.ended,
+        found = self._search(encoded, self._prompts[expecting], most, BEAM, abandoned)
+        words = [self._hypothesis(each) for each in found]
+        if not grammar or not words or not _is_number(words[0].text):
+            return words
+        if before := self._before_digits(found[0].tokens):
+            numbers = self._numbers(encoded, expecting, grammar, before, abandoned)
+        sure = words[0].certainty
+        margins = [WHOLE_LESS_SURE if each.whole else LESS_SURE for each in numbers]
+        fit = zip(numbers, margins, strict=True)
+        return [each for each, margin in fit if each.certainty >= sure - margin] + words
+
+    def _numbers(
+        self,
+        encoded: NDArray[np.float32],
+        expecting: Expecting,
+        grammar: DigitGrammar,
+        before: Sequence[int],
+        abandoned: Callable[[], bool],
+    ) -> list[_Hypothesis]:
+        """The audio heard as digits, after the tokens `before`: whole numbers first."""
+        prompt = [*self._prompts[expecting], *before]
+        found = self._search(encoded, prompt, MOST_DIGIT_TOKENS, NUMBER_BEAM, abandoned, grammar)
+        likeliest = max((each.log_probability for each in found), default=0.0)
+        numbers: dict[str, _Hypothesis] = {}
+        for each in found:
+            digits = grammar.read([self._search.place[token] for token in each.tokens])
+            whole = is_whole(digits_in(digits), expecting)
+            numbers.setdefault(
+                digits,
+                _Hypothesis(
+                    digits,
+                    each.log_probability,
+                    len(each.tokens) + 1,
+                    loops=not each.ended,
+                    whole=whole and each.log_probability >= likeliest - WHOLE_BEHIND,
+                ),
             )
-            for each in found
-        ]
+        return sorted(numbers.values(), key=lambda each: (not each.whole, -each.certainty))
+
+    def _before_digits(self, tokens: Sequence[int]) -> list[int]:
+        """The tokens of the words in front of the first digits: 我的身份证号是."""
+        before = 0
+        for place in range(1, len(tokens) + 1):
+            text = self._tokenizer.decode(tokens[:place])
+            if digits_in(text):
+                return list(tokens[:before])
+            if not text.endswith("\ufffd"):  # between two characters, not inside one
+                before = place
+        return []
+
+    def _places(self, text: str) -> list[int]:
+        """How a text is written; empty where the decoder's vocabulary has not got it."""
+        tokens = self._tokenizer.encode(text, add_special_tokens=False).ids
+        places = self._search.place
+        return [places[token] for token in tokens] if all(t in places for t in tokens) else []
+
+    def _hypothesis(self, found: Decoded) -> _Hypothesis:
+        return _Hypothesis(
+            normalise(self._tokenizer.decode(found.tokens)),
+            found.log_probability,
+            len(found.tokens) + 1,
+            loops=not found.ended,
+        )
 
     def _refused(self, hypothesis: _Hypothesis, piece: Piece, expecting: Expecting) -> bool:
         why = implausible(hypothesis.text, piece.voiced_s)
@@ -144,12 +237,14 @@ class WhisperRecognizer:
 
     def _transcript(self, hypotheses: list[_Hypothesis], expecting: Expecting) -> Transcript:
         """Ranks by what was heard and by what is said on this hotline, the same words once."""
+        if expecting in DIGIT_ANSWERS and _is_number(hypotheses[0].text):
+            return _number_transcript(hypotheses)
         ranked: dict[str, tuple[float, _Hypothesis]] = {}
         likeliest = hypotheses[0]
         change = change_cost(math.exp(likeliest.log_probability / likeliest.tokens))
         for heard in hypotheses:
             text, score = heard.text, heard.log_probability
-            if self._repair and expecting in REPAIRED:
+            if self._repair and expecting not in QUANTITIES:
                 repaired = self._repair(text, change)
                 text, score = repaired.text, score + LANGUAGE_WEIGHT * repaired.score
             if text not in ranked or score > ranked[text][0]:
@@ -191,6 +286,22 @@ class WhisperRecognizer:
         return token
 
 
+def _number_transcript(hypotheses: Sequence[_Hypothesis]) -> Transcript:
+    """In the order given: none is surer than the one before."""
+    texts: dict[str, float] = {}
+    surest = 1.0
+    for each in hypotheses:
+        surest = min(surest, math.exp(each.certainty))
+        texts.setdefault(each.text, surest)
+    alternatives = tuple(Alternative(text, confidence) for text, confidence in texts.items())
+    best = alternatives[0]
+    return Transcript(best.text, best.confidence, alternatives, hypotheses[0].text)
+
+
+def _is_number(text: str) -> bool:
+    return len(digits_in(text)) * 3 >= len(text) > 0
+
+
 class WhisperStream:
     """One utterance. accept() only collects, unless more than a piece has come together."""
 
@@ -200,6 +311,7 @@ class WhisperStream:
         self._resampler = Resampler(rate, RATE)
         self._pieces = Pieces()
         self._heard: list[Transcript] = []
+        self._abandoned = False
 
     def accept(self, pcm: Pcm) -> Partial | None:
         """Take the next audio; words come only at the end."""
@@ -219,7 +331,11 @@ class WhisperStream:
         heard = "，".join(transcript.heard for transcript in self._heard)
         return Transcript(text, confidence, (Alternative(text, confidence),), heard)
 
+    def abandon(self) -> None:
+        """A decoding under way stops within a tenth of a second or two: the encoder's time."""
+        self._abandoned = True
+
     def _hear(self, piece: Piece) -> None:
-        transcript = self._recognizer.transcribe(piece, self._expecting)
+        transcript = self._recognizer.transcribe(piece, self._expecting, lambda: self._abandoned)
         if transcript.text:
             self._heard.append(transcript)

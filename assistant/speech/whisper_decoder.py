@@ -1,7 +1,8 @@
 """Beam search over Whisper's decoder: encoded audio and a prompt in, n-best tokens out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -30,6 +31,14 @@ class Decoded:
         return self.log_probability / (len(self.tokens) + 1)
 
 
+class Grammar(Protocol):
+    """What may be written at all."""
+
+    def allowed(self, sentence: Sequence[int]) -> NDArray[np.float32]:
+        """Added to the logarithms of what may follow; `sentence` are places in the vocabulary."""
+        ...
+
+
 @dataclass(slots=True)
 class _Beam:
     """The sentences under way, best first; places in the vocabulary, not token numbers."""
@@ -55,12 +64,13 @@ class BeamSearch:
         graphs = Decoder(weights, vocabulary)
         self._layers = graphs.layers
         self._vocabulary = vocabulary
-        self._place = {int(token): place for place, token in enumerate(vocabulary)}
-        self._end = self._place[end]
+        self.place = {int(token): place for place, token in enumerate(vocabulary)}
+        """Where each token number is in the vocabulary."""
+        self.end = self.place[end]
         self._silent = silent.copy()
-        self._silent[self._end] = 0.0
+        self._silent[self.end] = 0.0
         self._first = self._silent.copy()
-        self._first[[self._place[token] for token in never_first if token in self._place]] = -np.inf
+        self._first[[self.place[token] for token in never_first if token in self.place]] = -np.inf
         self._opening = _session(graphs.opening(), threads)
         # A step is too small for a second thread; so two callers are decoded side by side.
         self._step = _session(graphs.step(), 1)
@@ -70,13 +80,21 @@ class BeamSearch:
         self._nothing = np.zeros((1, heads, 0, width), np.float32)
 
     def __call__(
-        self, encoded: NDArray[np.float32], prompt: Sequence[int], most: int, beam: int
+        self,
+        encoded: NDArray[np.float32],
+        prompt: Sequence[int],
+        most: int,
+        beam: int,
+        abandoned: Callable[[], bool] = lambda: False,
+        grammar: Grammar | None = None,
     ) -> list[Decoded]:
         """The best hypotheses, best first: at most `beam` of at most `most` tokens each.
 
-        `encoded` is [1, S, D]; `prompt` are token numbers that are in the vocabulary.
+        `encoded` is [1, S, D]; `prompt` are token numbers that are in the vocabulary. Once it is
+        `abandoned` it returns what it has. A `grammar` leaves the probabilities as they are: how
+        well its sentences fit can be told beside free ones.
         """
-        told = np.array([self._place[token] for token in prompt], np.int64)
+        told = np.array([self.place[token] for token in prompt], np.int64)
         length = len(told)
         mask = np.triu(np.full((length, length), -np.inf, np.float32), 1)
         logits, *kept = self._opening.run(
@@ -89,9 +107,13 @@ class BeamSearch:
         under_way = _Beam([[]], np.zeros(1, np.float32))
         parents = np.zeros(1, np.int64)
         for step in range(most + 1):
-            silent = self._first if step == 0 else self._silent
-            parents = self._extend(under_way, _log_softmax(logits + silent), beam, finished)
+            following = _log_softmax(logits + (self._first if step == 0 else self._silent))
+            if grammar:
+                following += np.stack([grammar.allowed(each) for each in under_way.sentences])
+            parents = self._extend(under_way, following, beam, finished)
             if step == most or not under_way.sentences or self._decided(under_way, finished, beam):
+                break
+            if abandoned():
                 break
             logits, *now = self._step.run(
                 None,
@@ -130,7 +152,7 @@ class BeamSearch:
             score = float(totals[flat])
             if score == -np.inf:
                 break
-            if place == self._end:
+            if place == self.end:
                 if rank < beam:  # further down it is the beginning of a better sentence
                     finished.append((under_way.sentences[parent], score))
             elif len(sentences) < beam:
