@@ -21,6 +21,7 @@ from assistant.dialogue.dialogue import (
     Said,
     Silence,
     Speed,
+    Told,
     Transfer,
 )
 from assistant.hearing import Heard, Hearing
@@ -72,6 +73,35 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class Telling:
+    """What is said in one go, and how far the caller has heard it."""
+
+    def __init__(self, replies: Sequence[Reply]) -> None:
+        self.unsaid = replies
+        """What is left of it: after an interruption from the sentence on in which it came."""
+        self._text = _joined(replies)
+        self._part = 0
+        """Characters heard of the sentence in which it was interrupted."""
+
+    def cut(self, heard: str) -> None:
+        """The caller cut in; this was heard of the first reply unsaid."""
+        reply, *others = self.unsaid
+        rest = _unheard(reply.text, heard)
+        self._part = max(0, len(rest) - len(reply.text) + len(heard))
+        self.unsaid = [replace(reply, text=rest), *others]
+
+    @property
+    def told(self) -> Told:
+        """For the dialogue."""
+        unsaid = len(_joined(self.unsaid))
+        part = self._part if unsaid else 0
+        return Told(self._text, len(self._text) - unsaid + part)
+
+
+def _joined(replies: Sequence[Reply]) -> str:
+    return "".join(reply.text for reply in replies)
+
+
 class Call:
     """The conversation with one caller."""
 
@@ -93,8 +123,10 @@ class Call:
         self._journal = journal
         self._settings = settings
         self._silences = 0
-        self._unsaid: Sequence[Reply] = ()
-        """What an interruption cut off, from the sentence on in which it came."""
+        self._saying = Telling(())
+        """What is being said, or was said last."""
+        self._answered: Telling | None = None
+        """The dialogue's last response; None before the first."""
         self._expecting: Expecting = "free"
         self._trouble = LineTrouble(settings.call)
         self._over_voice = False
@@ -149,7 +181,7 @@ class Call:
             said = await self._listen()
             if isinstance(said, Reply):
                 self._journal.understood(Response([said], intent="line_trouble"))
-                await self._say([said])
+                await self._say(Telling([said]))
             else:
                 await self._answer(said)
         return self._outcome
@@ -174,8 +206,8 @@ class Call:
                     return self._silence()
                 continue
             if self._was_no_turn(heard.said, heard.voice_ms):
-                if self._unsaid:
-                    await self._say(self._unsaid)
+                if self._saying.unsaid:
+                    await self._say(self._saying)
                     patience = Patience(self._settings.turns.no_input_s, now())
                 continue
             self._silences = 0
@@ -210,11 +242,12 @@ class Call:
         if not said.text:
             return voice_ms < NOISE_MS
         listens = is_backchannel(said.text) and self._expecting not in ("yes_no", "choice")
-        return bool(self._unsaid) and listens
+        return bool(self._saying.unsaid) and listens
 
     async def _answer(self, said: Said) -> None:
+        told = self._answered.told if self._answered else None
         thinking = asyncio.create_task(
-            self._dialogue.respond(self.call_id, said, self._channel.caller)
+            self._dialogue.respond(self.call_id, said, self._channel.caller, told)
         )
         try:
             await self._think_aloud(thinking)
@@ -222,7 +255,8 @@ class Call:
         finally:
             thinking.cancel()
         self._journal.understood(response)
-        await self._say(response.replies)
+        self._answered = Telling(response.replies)
+        await self._say(self._answered)
 
     async def _think_aloud(self, thinking: asyncio.Task[Response]) -> None:
         """Wait for the answer, and tell the caller so. Raises TimeoutError when none comes."""
@@ -234,28 +268,30 @@ class Call:
                 done, _ = await asyncio.wait({thinking}, timeout=FILLER_AGAIN_S)
                 words = STILL
 
-    async def _say(self, replies: Sequence[Reply]) -> None:
+    async def _say(self, telling: Telling) -> None:
+        """Say it, or what an interruption has left of it."""
+        self._saying = telling
+        replies = telling.unsaid
         for reply in replies:  # known at once: the caller may answer before we have finished
             if isinstance(reply.control, ListenFor):
                 self._expecting = reply.control.expecting
                 self._hearing.expect(reply.control.expecting)
                 self._journal.expect(reply.control.expecting)
         for position, reply in enumerate(replies):
-            self._unsaid = replies[position:]
+            telling.unsaid = replies[position:]
             if isinstance(reply.control, Speed):
                 self._playback.pace = reply.control.factor
             last_words = isinstance(reply.control, HangUp | Transfer)
             heard = await self._speak(reply.text, interruptible=not last_words)
             if heard is not None:
-                rest = replace(reply, text=_unheard(reply.text, heard))
-                self._unsaid = [rest, *replies[position + 1 :]]
+                telling.cut(heard)
                 return
             if isinstance(reply.control, HangUp):
                 self._outcome = Outcome.COMPLETED
                 return
             if isinstance(reply.control, Transfer) and await self._transfer(reply.control.target):
                 return
-        self._unsaid = ()
+        telling.unsaid = ()
 
     async def _speak(self, text: str, *, interruptible: bool = True) -> str | None:
         """Say `text`; returns what was heard of it when the caller interrupted it."""

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from assistant import call as call_module
+from assistant import line_trouble
 from assistant.call import Call, Outcome
 from assistant.channels.channel import Audio, ChannelClosed, ChannelError, Key, Pcm
 from assistant.dialogue.dialogue import (
@@ -25,6 +26,7 @@ from assistant.dialogue.dialogue import (
     Response,
     Said,
     Silence,
+    Told,
     Transfer,
 )
 from assistant.hearing import Hearing
@@ -162,10 +164,14 @@ class Script:
         self.answers = answers
         self.delay_s = delay_s
         self.said: list[Said] = []
+        self.told: list[Told | None] = []
         self.anticipated: list[str] = []
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         self.said.append(said)
+        self.told.append(told)
         await asyncio.sleep(self.delay_s)
         key = said.text if isinstance(said, Transcript) else said
         if key == "crash":
@@ -280,6 +286,43 @@ def test_mhm_is_an_answer_where_yes_or_no_was_asked() -> None:
     dialogue = Script({CallStarted(): asked, "嗯": GOODBYE})
     _, events = hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯"])
     assert spoken(events) == [TWO[0].text, "再见。"]
+
+
+LISTED = Reply("要带三样：身份证、户口本、照片。到窗口就能办。还有什么可以帮您？", ListenFor())
+
+
+def test_what_was_heard_of_the_answer_goes_to_the_dialogue_with_the_next_words() -> None:
+    asked = "第二个再说一遍"
+    dialogue = Script({CallStarted(): GREETING, "好": [LISTED], asked: GOODBYE})
+    wire = Wire({2.0: speech(1.0), 5.4: speech(1.0)})
+    _, events = hold(wire, dialogue, ["好", asked])
+    heard = next(event for event in events if event["event"] == "interrupted")["heard"]
+    assert "身份证" in heard
+    assert "窗口" not in heard
+    assert dialogue.told == [None, Told("您好。", 3), Told(LISTED.text, len(heard))]
+
+
+def test_an_answer_heard_to_its_end_is_told_as_heard() -> None:
+    dialogue = Script({CallStarted(): [LISTED], Silence(1): GOODBYE})
+    hold(Wire(), dialogue)
+    assert dialogue.told == [None, Told(LISTED.text, len(LISTED.text))]
+
+
+def test_an_answer_taken_up_again_after_mhm_counts_once() -> None:
+    dialogue = Script({CallStarted(): TWO, Silence(1): GOODBYE})
+    hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯嗯"])
+    assert dialogue.told == [None, Told(TWO[0].text, len(TWO[0].text))]
+
+
+def test_what_is_said_of_the_line_does_not_hide_what_was_heard_of_the_answer() -> None:
+    dialogue = Script({CallStarted(): GREETING, "": [LISTED], Keys("1"): GOODBYE})
+    says: dict[float, Pcm | str] = {2.0: speech(1.0), 5.0: speech(1.0), 15.0: "1#"}
+    _, events = hold(Wire(says), dialogue, [""])
+    assert line_trouble.NOISY in spoken(events)
+    told = dialogue.told[-1]
+    assert told is not None
+    assert told.text == LISTED.text
+    assert 0 < told.heard < len(LISTED.text)
 
 
 def test_a_question_in_the_middle_of_an_answer_is_a_turn() -> None:

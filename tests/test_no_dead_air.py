@@ -29,6 +29,7 @@ from assistant.dialogue.dialogue import (
     Response,
     Said,
     Silence,
+    Told,
     Transfer,
 )
 from assistant.dialogue.resilient import ResilientDialogue
@@ -163,7 +164,9 @@ class Mind:
         self._chance, self._kinds = chance, kinds
         self.said: list[Said] = []
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         self.said.append(said)
         kind = "." if isinstance(said, CallStarted) else self._chance.choice(self._kinds)
         if kind == "~":

@@ -22,6 +22,7 @@ from assistant.dialogue.dialogue import (
     Said,
     Silence,
     Speed,
+    Told,
     Transfer,
 )
 from assistant.dialogue.hypotheses import LONGEST_TEXT, Hypothesis, candidates, choose, clean
@@ -160,6 +161,32 @@ async def test_what_was_anticipated_is_not_parsed_again_and_changes_nothing(
         assert (asked, taken) == (["失业金怎么领"], [])
         await rasa.respond("c1", Transcript(said, 0.9))
     assert (asked, taken) == (parsed, [said])
+
+
+async def test_what_was_heard_goes_with_the_turn_alone_and_only_where_it_is_known() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def rasa_answers(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        if request.path.endswith("/model/parse"):
+            intent = {"name": "refer_back", "confidence": 0.95}
+            return web.json_response({"intent": intent, "meaning": "refer_back", "digits": ""})
+        return web.json_response([])
+
+    told = Told("要带身份证、户口本、照片。", 9)
+    async with _rasa_that(rasa_answers) as settings, RasaDialogue(settings, str) as rasa:
+        rasa.anticipate("c1", Transcript("第二个再说一遍", 0.9))
+        await rasa.respond("c1", Transcript("第二个再说一遍", 0.9), told=told)
+        await rasa.respond("c1", Keys("1"))
+    assert bodies == [
+        {"text": "第二个再说一遍"},
+        {
+            "sender": "c1",
+            "message": "第二个再说一遍",
+            "metadata": {"told": {"text": told.text, "heard": 9}},
+        },
+        {"sender": "c1", "message": '/keyed{"digits": "1"}'},
+    ]
 
 
 async def test_a_fault_while_anticipating_is_told_by_the_turn(unreachable: Settings) -> None:
@@ -339,7 +366,9 @@ async def test_an_answer_ends_the_row_of_failures(unreachable: Settings) -> None
         def __init__(self) -> None:
             self.turns = 0
 
-        async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+        async def respond(
+            self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+        ) -> Response:
             self.turns += 1
             if self.turns % 2:
                 raise DialogueUnavailable("down")

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from assistant.dialogue import policies
-from assistant.dialogue.dialogue import HangUp, Reply, Response, Said
+from assistant.dialogue.dialogue import HangUp, Reply, Response, Said, Told
 from assistant.dialogue.rewriting import RewritingDialogue, keeps_the_facts, with_language_model
 from assistant.settings import LanguageModelServer
 from assistant.speech.recognizer import Transcript
@@ -42,7 +42,9 @@ class _Adviser:
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         assert isinstance(said, Transcript)
         self.heard.append(said.text)
         known = {card.title: card for card in policies.load()}

@@ -66,6 +66,16 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What became of the dialogue's last response: a caller who cuts in has not heard it all."""
+
+    text: str
+    """All that was to be said."""
+    heard: int
+    """How many characters of it were heard."""
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """The dialogue's answer to one turn."""
 
@@ -81,8 +91,13 @@ class Response:
 class Dialogue(Protocol):
     """One conversation per call id, kept by the dialogue."""
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
-        """The replies to what was said. Raises DialogueUnavailable when it cannot answer."""
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
+        """The replies to what was said. Raises DialogueUnavailable when it cannot answer.
+
+        `told`: how much of the last response was heard; None where all of it was.
+        """
         ...
 
     def anticipate(self, call_id: str, said: Transcript) -> None:

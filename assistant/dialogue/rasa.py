@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self, assert_never, get_args
 
@@ -21,6 +21,7 @@ from assistant.dialogue.dialogue import (
     Said,
     Silence,
     Speed,
+    Told,
     Transfer,
 )
 from assistant.dialogue.hypotheses import SOUND_WEIGHT, Hypothesis, candidates, choose, joint
@@ -78,14 +79,17 @@ class RasaDialogue:
         if self._session:
             await self._session.close()
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         """The replies to what was said; raises DialogueUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 meant = await self._taken(call_id, said)
-                messages = await self._request(
-                    "POST", "/webhooks/rest/webhook", {"sender": call_id, "message": meant.text}
-                )
+                message: dict[str, Any] = {"sender": call_id, "message": meant.text}
+                if told:
+                    message["metadata"] = {"told": asdict(told)}
+                messages = await self._request("POST", "/webhooks/rest/webhook", message)
         except TimeoutError:
             raise DialogueUnavailable(
                 f"Rasa at {self._url} gave no answer in {self._timeout_s:g} s; "
