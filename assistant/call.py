@@ -114,7 +114,9 @@ class Call:
         dialogue: Dialogue,
         journal: Journal,
         settings: Settings,
+        notice: str = "",
     ) -> None:
+        """`notice`: what must be heard before the greeting."""
         self.call_id = call_id
         self._channel = channel
         self._hearing = hearing
@@ -122,6 +124,7 @@ class Call:
         self._dialogue = dialogue
         self._journal = journal
         self._settings = settings
+        self._notice = [Reply(notice, protected=True)] if notice else []
         self._silences = 0
         self._saying = Telling(())
         """What is being said, or was said last."""
@@ -255,7 +258,8 @@ class Call:
         finally:
             thinking.cancel()
         self._journal.understood(response)
-        self._answered = Telling(response.replies)
+        before = self._notice if isinstance(said, CallStarted) else []
+        self._answered = Telling([*before, *response.replies])
         await self._say(self._answered)
 
     async def _think_aloud(self, thinking: asyncio.Task[Response]) -> None:
@@ -277,15 +281,24 @@ class Call:
                 self._expecting = reply.control.expecting
                 self._hearing.expect(reply.control.expecting)
                 self._journal.expect(reply.control.expecting)
+        spoken_over = False
         for position, reply in enumerate(replies):
             telling.unsaid = replies[position:]
             if isinstance(reply.control, Speed):
                 self._playback.pace = reply.control.factor
             last_words = isinstance(reply.control, HangUp | Transfer)
-            heard = await self._speak(reply.text, interruptible=not last_words)
+            if spoken_over and not (last_words or reply.protected):
+                self._journal.interrupted(reply.text, heard="")
+                telling.cut("")
+                return
+            heard = await self._speak(
+                reply.text, interruptible=not last_words, protected=reply.protected
+            )
             if heard is not None:
                 telling.cut(heard)
                 return
+            # Who has spoken over it waits for an answer, not for the rest.
+            spoken_over = reply.protected and self._hearing.interrupted.is_set()
             if isinstance(reply.control, HangUp):
                 self._outcome = Outcome.COMPLETED
                 return
@@ -293,9 +306,12 @@ class Call:
                 return
         telling.unsaid = ()
 
-    async def _speak(self, text: str, *, interruptible: bool = True) -> str | None:
+    async def _speak(
+        self, text: str, *, interruptible: bool = True, protected: bool = False
+    ) -> str | None:
         """Say `text`; returns what was heard of it when the caller interrupted it."""
-        if interruptible and self._hearing.speaking and not self._over_voice:
+        keys_only = protected or self._over_voice
+        if interruptible and self._hearing.speaking and not keys_only:
             self._journal.interrupted(text, heard="")
             return ""
         self._hearing.interrupted.clear()
@@ -304,7 +320,7 @@ class Call:
         saying = asyncio.create_task(
             self._playback.say(text, partial(self._journal.speaking, text))
         )
-        stops = self._hearing.keyed if self._over_voice else self._hearing.interrupted
+        stops = self._hearing.keyed if keys_only else self._hearing.interrupted
         interruption = asyncio.create_task(stops.wait())
         try:
             awaited = {saying, interruption} if interruptible else {saying}

@@ -84,6 +84,7 @@ class Reception:
             self._dialogue,
             journal,
             self._settings,
+            notice=self._settings.recording.notice if recording else "",
         )
         task = asyncio.create_task(call.run())
         self._calls[call] = task

@@ -204,6 +204,7 @@ def hold(
     closes_at: float | None = None,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     records: CallObserver = NoRecords(),  # noqa: B008 - keeps nothing
+    notice: str = "",
 ) -> tuple[Outcome, list[Event]]:
     """Hold the call in virtual time; returns its outcome and the events."""
     events: list[Event] = []
@@ -226,6 +227,7 @@ def hold(
             dialogue,
             journal,
             settings,
+            notice,
         )
         if closes_at is not None:
             asyncio.get_running_loop().call_later(closes_at, call.close)
@@ -286,6 +288,48 @@ def test_mhm_is_an_answer_where_yes_or_no_was_asked() -> None:
     dialogue = Script({CallStarted(): asked, "嗯": GOODBYE})
     _, events = hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯"])
     assert spoken(events) == [TWO[0].text, "再见。"]
+
+
+NOTICE = "为了保证服务质量，本次通话会录音。"
+PROTECTED = [Reply(NOTICE, protected=True), Reply("您好，请问您要办什么？", ListenFor())]
+
+
+def test_a_voice_does_not_stop_what_is_protected_and_its_words_are_the_next_turn() -> None:
+    dialogue = Script({CallStarted(): PROTECTED[:1], "查余额": GOODBYE})
+    _, events = hold(Wire({0.6: speech(0.7)}), dialogue, ["查余额"])
+    assert [event["event"] for event in events if event["event"] == "interrupted"] == []
+    assert spoken(events) == [NOTICE, "再见。"]
+    assert dialogue.told == [None, Told(NOTICE, len(NOTICE))]
+
+
+def test_who_speaks_over_what_is_protected_is_answered_at_its_end() -> None:
+    dialogue = Script({CallStarted(): PROTECTED, "查余额": GOODBYE})
+    _, events = hold(Wire({0.6: speech(0.7)}), dialogue, ["查余额"])
+    assert spoken(events) == [NOTICE, "再见。"]
+
+
+def test_a_cough_over_what_is_protected_does_not_cost_the_rest() -> None:
+    dialogue = Script({CallStarted(): PROTECTED, Silence(1): GOODBYE})
+    _, events = hold(Wire({0.6: speech(0.36)}), dialogue, [""])
+    assert spoken(events) == [NOTICE, PROTECTED[1].text, "再见。"]
+
+
+def test_a_key_stops_what_is_protected() -> None:
+    dialogue = Script({CallStarted(): PROTECTED, Keys("1"): GOODBYE})
+    _, events = hold(Wire({0.6: "1#"}), dialogue)
+    assert spoken(events) == [NOTICE, "再见。"]
+    cut = next(event for event in events if event["event"] == "interrupted")
+    assert len(cut["heard"]) < 6
+
+
+@pytest.mark.parametrize("says", [{}, {0.6: speech(0.7)}], ids=["silent", "speaks"])
+def test_the_notice_of_the_recording_is_heard_before_anything_else(
+    says: dict[float, Pcm | str],
+) -> None:
+    dialogue = Script({CallStarted(): GREETING, "好": GOODBYE, Silence(1): GOODBYE})
+    _, events = hold(Wire(says), dialogue, notice=NOTICE)
+    assert spoken(events)[0] == NOTICE
+    assert not any(event["event"] == "interrupted" and event["heard"] for event in events)
 
 
 LISTED = Reply("要带三样：身份证、户口本、照片。到窗口就能办。还有什么可以帮您？", ListenFor())

@@ -211,6 +211,21 @@ def test_a_control_belongs_to_the_text_before_it() -> None:
     assert to_replies(messages) == [Reply("查到了。"), Reply("请说密码。", ListenFor("pin"))]
 
 
+def test_what_is_protected_is_marked_beside_its_control() -> None:
+    messages: list[dict[str, Any]] = [
+        {"text": "查到了。"},
+        {"text": "要挂失吗？"},
+        {"custom": {"expect": "yes_no", "protected": True}},
+        {"text": "再见。"},
+        {"custom": {"protected": False}},
+    ]
+    assert to_replies(messages) == [
+        Reply("查到了。"),
+        Reply("要挂失吗？", ListenFor("yes_no"), protected=True),
+        Reply("再见。"),
+    ]
+
+
 def test_a_control_without_text_and_a_second_control_stand_alone() -> None:
     messages: list[dict[str, Any]] = [
         {"custom": {"speed": 0.8}},

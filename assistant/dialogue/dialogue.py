@@ -63,6 +63,8 @@ class Reply:
 
     text: str
     control: Control | None = None
+    protected: bool = False
+    """What the law or safety wants heard: only a key stops it, not the caller's voice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, Self, assert_never, get_args
 
@@ -190,16 +190,20 @@ class RasaDialogue:
 
 
 def to_replies(messages: list[dict[str, Any]]) -> list[Reply]:
-    """Rasa's messages as replies; a control belongs to the text before it."""
+    """Rasa's messages as replies; a control and the mark of what is protected belong to the text
+    before them."""
     replies: list[Reply] = []
     for message in messages:
         if text := message.get("text", "").strip():
             replies.append(Reply(text))
-        control = to_control(message.get("custom", {}))
+        custom = message.get("custom", {})
+        if replies and custom.get("protected") is True:
+            replies[-1] = replace(replies[-1], protected=True)
+        control = to_control(custom)
         if control is None:
             continue
         if replies and replies[-1].control is None:
-            replies[-1] = Reply(replies[-1].text, control)
+            replies[-1] = replace(replies[-1], control=control)
         else:
             replies.append(Reply("", control))
     return replies

@@ -91,6 +91,8 @@ class RewritingDialogue:
         return await self._dialogue.respond(call_id, Transcript(title, 1.0), caller, Told("", 0))
 
     async def _smoothed(self, reply: Reply) -> Reply:
+        if reply.protected:  # these words are somebody's duty to say
+            return reply
         answer = await self._ask(REWRITE, reply.text) if reply.text else None
         if answer is None:
             return reply
