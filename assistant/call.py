@@ -23,6 +23,7 @@ from assistant.dialogue.dialogue import (
     Speed,
     Told,
     Transfer,
+    Volume,
 )
 from assistant.hearing import Heard, Hearing
 from assistant.journal import Journal
@@ -286,6 +287,8 @@ class Call:
             telling.unsaid = replies[position:]
             if isinstance(reply.control, Speed):
                 self._playback.pace = reply.control.factor
+            if isinstance(reply.control, Volume):
+                self._playback.volume_db = reply.control.db
             last_words = isinstance(reply.control, HangUp | Transfer)
             if spoken_over and not (last_words or reply.protected):
                 self._journal.interrupted(reply.text, heard="")

@@ -28,6 +28,7 @@ from assistant.dialogue.dialogue import (
     Silence,
     Told,
     Transfer,
+    Volume,
 )
 from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
@@ -288,6 +289,17 @@ def test_mhm_is_an_answer_where_yes_or_no_was_asked() -> None:
     dialogue = Script({CallStarted(): asked, "嗯": GOODBYE})
     _, events = hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯"])
     assert spoken(events) == [TWO[0].text, "再见。"]
+
+
+def test_a_caller_who_asks_for_it_hears_a_louder_voice_from_that_reply_on() -> None:
+    louder = [Reply("好的，我大声一点。", Volume(6)), Reply("请说。", ListenFor())]
+    dialogue = Script({CallStarted(): GREETING, "大声一点": louder, Silence(1): GOODBYE})
+    wire = Wire({2.0: speech(0.7)})
+    hold(wire, dialogue, ["大声一点"])
+    loudness = [int(np.abs(pcm).max()) for _, pcm in wire.played if pcm.any()]
+    softly = len(GREETING[0].text) * 5
+    assert set(loudness[:softly]) == {1000}
+    assert set(loudness[softly:]) == {1995}
 
 
 NOTICE = "为了保证服务质量，本次通话会录音。"

@@ -24,6 +24,7 @@ from assistant.dialogue.dialogue import (
     Speed,
     Told,
     Transfer,
+    Volume,
 )
 from assistant.dialogue.hypotheses import LONGEST_TEXT, Hypothesis, candidates, choose, clean
 from assistant.dialogue.rasa import RasaDialogue, to_control, to_replies
@@ -248,6 +249,8 @@ def test_a_control_without_text_and_a_second_control_stand_alone() -> None:
         ({"hangup": False}, None),
         ({"speed": 1}, Speed(1)),
         ({"speed": "fast"}, None),
+        ({"volume": 6}, Volume(6)),
+        ({"volume": "loud"}, None),
         ({"expect": "poem"}, None),
         ({"suggest": ["human"]}, None),
         ({}, None),

@@ -43,6 +43,13 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """From here on speak so much louder; 0 is normal."""
+
+    db: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """After this reply hand the caller to a person at `target`."""
 
@@ -54,7 +61,7 @@ class HangUp:
     """After this reply the call is over."""
 
 
-Control = ListenFor | Speed | Transfer | HangUp
+Control = ListenFor | Speed | Volume | Transfer | HangUp
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from assistant.dialogue.dialogue import (
     Speed,
     Told,
     Transfer,
+    Volume,
 )
 from assistant.dialogue.hypotheses import SOUND_WEIGHT, Hypothesis, candidates, choose, joint
 from assistant.settings import Settings
@@ -218,6 +219,8 @@ def to_control(custom: dict[str, Any]) -> Control | None:
             return Transfer(target)
         case {"speed": int() | float() as factor}:
             return Speed(factor)
+        case {"volume": int() | float() as db}:
+            return Volume(db)
         case {"expect": kind} if kind in get_args(Expecting):
             return ListenFor(kind)
     return None

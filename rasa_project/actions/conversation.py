@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rasa_sdk import Action, Tracker
-from rasa_sdk.events import ActionExecuted, UserUttered
+from rasa_sdk.events import ActionExecuted, SlotSet, UserUttered
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.types import DomainDict
 
@@ -19,10 +19,16 @@ Events = list[dict[str, Any]]
 CERTAIN_ENOUGH_TO_HANG_UP = 0.7
 """A misheard question must not end the call: asking once more costs two seconds."""
 
+LOUDEST_DB = 12
+"""And as much the other way; beyond it a voice is distorted, and hardly louder."""
+
+VOLUME_STEP_DB = 6
+"""Less is hardly noticed."""
+
 MOST_TURNS_BACK = 6
 """Nobody asks again for what was told longer ago."""
 
-SAYS_AGAIN = frozenset(["go_on", "repeat", "slower", "faster"])
+SAYS_AGAIN = frozenset(["go_on", "repeat", "slower", "faster", "louder", "softer"])
 """After these what was cut off before has been said."""
 
 PERSON_KEY = "0"
@@ -83,13 +89,16 @@ def told(tracker: Tracker) -> Iterator[Turn]:
             said, metadata = [], (event.get("metadata") or {}).get("told")
 
 
+_KEPT = ("expect", "suggest", "protected")
+
+
 def _turn(said: Events, metadata: dict[str, Any] | None, intent: str) -> Turn:
     texts = [event["text"] for event in said if event.get("text")]
     text = "".join(texts)
     controls: dict[str, Any] = {}
     for event in said:
         custom = (event.get("data") or {}).get("custom") or {}
-        controls |= {key: custom[key] for key in ("expect", "suggest") if key in custom}
+        controls |= {key: custom[key] for key in _KEPT if key in custom}
     whole = {"text": text, "heard": len(text)} if metadata is None else metadata
     return Turn(whole["text"], whole["heard"], intent, controls, texts[-1] if texts else "")
 
@@ -120,13 +129,44 @@ class ActionRepeat(Action):
             dispatcher.utter_message(response="utter_nothing_to_repeat")
         for event in last_said(tracker):
             custom = (event.get("data") or {}).get("custom") or {}
-            if "speed" in custom:
+            if "speed" in custom or "volume" in custom:
                 continue
             if event.get("text"):
                 dispatcher.utter_message(text=event["text"])
             if custom:
                 dispatcher.utter_message(json_message=custom)
         return []
+
+
+class ActionLouder(Action):
+    """Speaks louder from here on, or says that it cannot."""
+
+    def name(self) -> str:
+        return "action_louder"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        return _change_volume(dispatcher, tracker, VOLUME_STEP_DB)
+
+
+class ActionSofter(Action):
+    """Speaks softer from here on, or says that it cannot."""
+
+    def name(self) -> str:
+        return "action_softer"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        return _change_volume(dispatcher, tracker, -VOLUME_STEP_DB)
+
+
+def _change_volume(dispatcher: CollectingDispatcher, tracker: Tracker, step_db: int) -> Events:
+    before = tracker.get_slot("volume") or 0
+    volume = max(-LOUDEST_DB, min(LOUDEST_DB, before + step_db))
+    if volume == before:
+        response = "utter_loudest" if step_db > 0 else "utter_softest"
+    else:
+        response = "utter_louder" if step_db > 0 else "utter_softer"
+    dispatcher.utter_message(response=response, json_message={"volume": volume})
+    return [SlotSet("volume", volume)]
 
 
 class ActionReferBack(Action):
