@@ -45,6 +45,12 @@ FILLER_AFTER_S = 1.5
 FILLER_AGAIN_S = 5.0
 """… and is announced again after this long."""
 
+SILENCE_S = 5.5
+"""Nobody thinks in silence beyond this, whatever has gone before."""
+
+STILL_THERE_AFTER_S = 0.2
+"""Who has been silent is asked by then, even where the dialogue takes longer."""
+
 THINKING_LIMIT_S = 40.0
 """A dialogue that has not answered by then never will, whatever its own timeout."""
 
@@ -56,10 +62,11 @@ NOISE_MS = 400
 
 FILLER = "请您稍等。"
 STILL = "还在为您处理，请再稍等一下。"
+STILL_THERE = "您还在吗？"
 FAREWELL = "不好意思，系统马上要维护，这次通话先到这里。请您过几分钟再拨，再见。"
 TOO_LONG = "不好意思，这次通话已经到最长时间了。还有问题请您再拨过来，再见。"
 BROKEN = "不好意思，系统出了点问题，您办的事情没有丢。请您稍后再拨，再见。"
-FIXED_PROMPTS = (FILLER, STILL, FAREWELL, TOO_LONG, BROKEN)
+FIXED_PROMPTS = (FILLER, STILL, STILL_THERE, FAREWELL, TOO_LONG, BROKEN)
 """What this module itself says; rendered at set-up, so that it can be said whatever dies."""
 
 
@@ -133,6 +140,7 @@ class Call:
         """The dialogue's last response; None before the first."""
         self._expecting: Expecting = "free"
         self._trouble = LineTrouble(settings.call)
+        self._spoke_at = asyncio.get_running_loop().time()
         self._over_voice = False
         """Whether what is said now goes on over the caller's voice: only a key stops it."""
         self._outcome: Outcome | None = None
@@ -203,6 +211,7 @@ class Call:
                     now(),
                     busy=self._hearing.on_hold_or_active,
                     working=self._hearing.recognising,
+                    silence_s=self._silence_s,
                 )
                 if due == "filler":
                     await self._speak(FILLER)
@@ -254,7 +263,7 @@ class Call:
             self._dialogue.respond(self.call_id, said, self._channel.caller, told)
         )
         try:
-            await self._think_aloud(thinking)
+            await self._think_aloud(thinking, said)
             response: Response = await thinking
         finally:
             thinking.cancel()
@@ -263,14 +272,21 @@ class Call:
         self._answered = Telling([*before, *response.replies])
         await self._say(self._answered)
 
-    async def _think_aloud(self, thinking: asyncio.Task[Response]) -> None:
+    @property
+    def _silence_s(self) -> float:
+        """For how long neither side has been heard."""
+        ours_s = asyncio.get_running_loop().time() - self._spoke_at
+        return min(ours_s, self._hearing.silence_s)
+
+    async def _think_aloud(self, thinking: asyncio.Task[Response], said: Said) -> None:
         """Wait for the answer, and tell the caller so. Raises TimeoutError when none comes."""
+        words = STILL_THERE if isinstance(said, Silence) else FILLER
+        patience_s = max(STILL_THERE_AFTER_S, min(FILLER_AFTER_S, SILENCE_S - self._silence_s))
         async with asyncio.timeout(THINKING_LIMIT_S):
-            done, _ = await asyncio.wait({thinking}, timeout=FILLER_AFTER_S)
-            words = FILLER
-            while not done:
-                await self._speak(words)
-                done, _ = await asyncio.wait({thinking}, timeout=FILLER_AGAIN_S)
+            while not (await asyncio.wait({thinking}, timeout=patience_s))[0]:
+                heard = await self._speak(words)
+                # Cut short it was hardly heard; who spoke over it waits in silence now.
+                patience_s = FILLER_AGAIN_S if heard is None else FILLER_AFTER_S
                 words = STILL
 
     async def _say(self, telling: Telling) -> None:
@@ -337,6 +353,7 @@ class Call:
             self._journal.interrupted(text, heard)
             return heard
         finally:
+            self._spoke_at = asyncio.get_running_loop().time()
             self._hearing.playing(False)
             saying.cancel()
             interruption.cancel()
