@@ -192,8 +192,8 @@ def tell_again(dispatcher: CollectingDispatcher, tracker: Tracker) -> bool:
     text = tracker.latest_message.get("text") or ""
     for number, turn in enumerate(told(tracker)):
         if found := listing(turn.text, turn.heard, noun(text)):
-            _tell_items(dispatcher, found, turn, places(text))
-            if not _in_form(tracker):
+            all_there = _tell_items(dispatcher, found, turn, places(text))
+            if all_there and not _in_form(tracker):
                 _close(dispatcher, turn, is_latest=number == 0)
             return True
     return False
@@ -201,10 +201,13 @@ def tell_again(dispatcher: CollectingDispatcher, tracker: Tracker) -> bool:
 
 def _tell_items(
     dispatcher: CollectingDispatcher, found: Listing, turn: Turn, asked: list[int]
-) -> None:
+) -> bool:
+    """Tell them; False where one was not there, which asks the caller for another."""
+    all_there = True
     known = found.heard(turn.heard) or found.items
     for place in asked:
         if place > len(found.items) or -place > len(known):
+            all_there = False
             dispatcher.utter_message(
                 response="utter_no_such_item", count=len(found.items), place=abs(place)
             )
@@ -216,6 +219,7 @@ def _tell_items(
             _tell(dispatcher, found, known[place], "utter_item_just_said")
     if not asked:
         _tell(dispatcher, found, known[-1], "utter_item_just_said")
+    return all_there
 
 
 def _tell(
