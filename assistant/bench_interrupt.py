@@ -198,7 +198,8 @@ async def measure(
     Raises StartError and ModelError.
     """
     todo = await trials(each)
-    async with hotline(config, overrides, most=4) as (_, uri):
+    # The greeting is what is talked over; the notice before it would not be.
+    async with hotline(config, [*overrides, 'recording.notice=""'], most=4) as (_, uri):
         interrupter = Interrupter(uri, tell)
         with contextlib.suppress(Refused):  # the first call of a process is slower
             await interrupter._try(todo[0])

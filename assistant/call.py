@@ -21,7 +21,9 @@ from assistant.dialogue.dialogue import (
     Said,
     Silence,
     Speed,
+    Told,
     Transfer,
+    Volume,
 )
 from assistant.hearing import Heard, Hearing
 from assistant.journal import Journal
@@ -43,6 +45,12 @@ FILLER_AFTER_S = 1.5
 FILLER_AGAIN_S = 5.0
 """… and is announced again after this long."""
 
+SILENCE_S = 5.5
+"""Nobody thinks in silence beyond this, whatever has gone before."""
+
+STILL_THERE_AFTER_S = 0.2
+"""Who has been silent is asked by then, even where the dialogue takes longer."""
+
 THINKING_LIMIT_S = 40.0
 """A dialogue that has not answered by then never will, whatever its own timeout."""
 
@@ -54,10 +62,11 @@ NOISE_MS = 400
 
 FILLER = "请您稍等。"
 STILL = "还在为您处理，请再稍等一下。"
+STILL_THERE = "您还在吗？"
 FAREWELL = "不好意思，系统马上要维护，这次通话先到这里。请您过几分钟再拨，再见。"
 TOO_LONG = "不好意思，这次通话已经到最长时间了。还有问题请您再拨过来，再见。"
 BROKEN = "不好意思，系统出了点问题，您办的事情没有丢。请您稍后再拨，再见。"
-FIXED_PROMPTS = (FILLER, STILL, FAREWELL, TOO_LONG, BROKEN)
+FIXED_PROMPTS = (FILLER, STILL, STILL_THERE, FAREWELL, TOO_LONG, BROKEN)
 """What this module itself says; rendered at set-up, so that it can be said whatever dies."""
 
 
@@ -72,6 +81,35 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+class Telling:
+    """What is said in one go, and how far the caller has heard it."""
+
+    def __init__(self, replies: Sequence[Reply]) -> None:
+        self.unsaid = replies
+        """What is left of it: after an interruption from the sentence on in which it came."""
+        self._text = _joined(replies)
+        self._part = 0
+        """Characters heard of the sentence in which it was interrupted."""
+
+    def cut(self, heard: str) -> None:
+        """The caller cut in; this was heard of the first reply unsaid."""
+        reply, *others = self.unsaid
+        rest = _unheard(reply.text, heard)
+        self._part = max(0, len(rest) - len(reply.text) + len(heard))
+        self.unsaid = [replace(reply, text=rest), *others]
+
+    @property
+    def told(self) -> Told:
+        """For the dialogue."""
+        unsaid = len(_joined(self.unsaid))
+        part = self._part if unsaid else 0
+        return Told(self._text, len(self._text) - unsaid + part)
+
+
+def _joined(replies: Sequence[Reply]) -> str:
+    return "".join(reply.text for reply in replies)
+
+
 class Call:
     """The conversation with one caller."""
 
@@ -84,7 +122,9 @@ class Call:
         dialogue: Dialogue,
         journal: Journal,
         settings: Settings,
+        notice: str = "",
     ) -> None:
+        """`notice`: what must be heard before the greeting."""
         self.call_id = call_id
         self._channel = channel
         self._hearing = hearing
@@ -92,11 +132,15 @@ class Call:
         self._dialogue = dialogue
         self._journal = journal
         self._settings = settings
+        self._notice = [Reply(notice, protected=True)] if notice else []
         self._silences = 0
-        self._unsaid: Sequence[Reply] = ()
-        """What an interruption cut off, from the sentence on in which it came."""
+        self._saying = Telling(())
+        """What is being said, or was said last."""
+        self._answered: Telling | None = None
+        """The dialogue's last response; None before the first."""
         self._expecting: Expecting = "free"
         self._trouble = LineTrouble(settings.call)
+        self._spoke_at = asyncio.get_running_loop().time()
         self._over_voice = False
         """Whether what is said now goes on over the caller's voice: only a key stops it."""
         self._outcome: Outcome | None = None
@@ -149,7 +193,7 @@ class Call:
             said = await self._listen()
             if isinstance(said, Reply):
                 self._journal.understood(Response([said], intent="line_trouble"))
-                await self._say([said])
+                await self._say(Telling([said]))
             else:
                 await self._answer(said)
         return self._outcome
@@ -167,6 +211,7 @@ class Call:
                     now(),
                     busy=self._hearing.on_hold_or_active,
                     working=self._hearing.recognising,
+                    silence_s=self._silence_s,
                 )
                 if due == "filler":
                     await self._speak(FILLER)
@@ -174,8 +219,8 @@ class Call:
                     return self._silence()
                 continue
             if self._was_no_turn(heard.said, heard.voice_ms):
-                if self._unsaid:
-                    await self._say(self._unsaid)
+                if self._saying.unsaid:
+                    await self._say(self._saying)
                     patience = Patience(self._settings.turns.no_input_s, now())
                 continue
             self._silences = 0
@@ -210,56 +255,82 @@ class Call:
         if not said.text:
             return voice_ms < NOISE_MS
         listens = is_backchannel(said.text) and self._expecting not in ("yes_no", "choice")
-        return bool(self._unsaid) and listens
+        return bool(self._saying.unsaid) and listens
 
     async def _answer(self, said: Said) -> None:
+        told = self._answered.told if self._answered else None
         thinking = asyncio.create_task(
-            self._dialogue.respond(self.call_id, said, self._channel.caller)
+            self._dialogue.respond(self.call_id, said, self._channel.caller, told)
         )
         try:
-            await self._think_aloud(thinking)
+            await self._think_aloud(thinking, said)
             response: Response = await thinking
         finally:
             thinking.cancel()
         self._journal.understood(response)
-        await self._say(response.replies)
+        before = self._notice if isinstance(said, CallStarted) else []
+        self._answered = Telling([*before, *response.replies])
+        await self._say(self._answered)
 
-    async def _think_aloud(self, thinking: asyncio.Task[Response]) -> None:
+    @property
+    def _silence_s(self) -> float:
+        """For how long neither side has been heard."""
+        ours_s = asyncio.get_running_loop().time() - self._spoke_at
+        return min(ours_s, self._hearing.silence_s)
+
+    async def _think_aloud(self, thinking: asyncio.Task[Response], said: Said) -> None:
         """Wait for the answer, and tell the caller so. Raises TimeoutError when none comes."""
+        words = STILL_THERE if isinstance(said, Silence) else FILLER
+        patience_s = max(STILL_THERE_AFTER_S, min(FILLER_AFTER_S, SILENCE_S - self._silence_s))
         async with asyncio.timeout(THINKING_LIMIT_S):
-            done, _ = await asyncio.wait({thinking}, timeout=FILLER_AFTER_S)
-            words = FILLER
-            while not done:
-                await self._speak(words)
-                done, _ = await asyncio.wait({thinking}, timeout=FILLER_AGAIN_S)
+            while not (await asyncio.wait({thinking}, timeout=patience_s))[0]:
+                heard = await self._speak(words)
+                # Cut short it was hardly heard; who spoke over it waits in silence now.
+                patience_s = FILLER_AGAIN_S if heard is None else FILLER_AFTER_S
                 words = STILL
 
-    async def _say(self, replies: Sequence[Reply]) -> None:
+    async def _say(self, telling: Telling) -> None:
+        """Say it, or what an interruption has left of it."""
+        self._saying = telling
+        replies = telling.unsaid
         for reply in replies:  # known at once: the caller may answer before we have finished
             if isinstance(reply.control, ListenFor):
                 self._expecting = reply.control.expecting
                 self._hearing.expect(reply.control.expecting)
                 self._journal.expect(reply.control.expecting)
+        spoken_over = False
         for position, reply in enumerate(replies):
-            self._unsaid = replies[position:]
+            telling.unsaid = replies[position:]
             if isinstance(reply.control, Speed):
                 self._playback.pace = reply.control.factor
+            if isinstance(reply.control, Volume):
+                self._playback.volume_db = reply.control.db
             last_words = isinstance(reply.control, HangUp | Transfer)
-            heard = await self._speak(reply.text, interruptible=not last_words)
-            if heard is not None:
-                rest = replace(reply, text=_unheard(reply.text, heard))
-                self._unsaid = [rest, *replies[position + 1 :]]
+            if spoken_over and not (last_words or reply.protected):
+                self._journal.interrupted(reply.text, heard="")
+                telling.cut("")
                 return
+            heard = await self._speak(
+                reply.text, interruptible=not last_words, protected=reply.protected
+            )
+            if heard is not None:
+                telling.cut(heard)
+                return
+            # Who has spoken over it waits for an answer, not for the rest.
+            spoken_over = reply.protected and self._hearing.interrupted.is_set()
             if isinstance(reply.control, HangUp):
                 self._outcome = Outcome.COMPLETED
                 return
             if isinstance(reply.control, Transfer) and await self._transfer(reply.control.target):
                 return
-        self._unsaid = ()
+        telling.unsaid = ()
 
-    async def _speak(self, text: str, *, interruptible: bool = True) -> str | None:
+    async def _speak(
+        self, text: str, *, interruptible: bool = True, protected: bool = False
+    ) -> str | None:
         """Say `text`; returns what was heard of it when the caller interrupted it."""
-        if interruptible and self._hearing.speaking and not self._over_voice:
+        keys_only = protected or self._over_voice
+        if interruptible and self._hearing.speaking and not keys_only:
             self._journal.interrupted(text, heard="")
             return ""
         self._hearing.interrupted.clear()
@@ -268,7 +339,7 @@ class Call:
         saying = asyncio.create_task(
             self._playback.say(text, partial(self._journal.speaking, text))
         )
-        stops = self._hearing.keyed if self._over_voice else self._hearing.interrupted
+        stops = self._hearing.keyed if keys_only else self._hearing.interrupted
         interruption = asyncio.create_task(stops.wait())
         try:
             awaited = {saying, interruption} if interruptible else {saying}
@@ -282,6 +353,7 @@ class Call:
             self._journal.interrupted(text, heard)
             return heard
         finally:
+            self._spoke_at = asyncio.get_running_loop().time()
             self._hearing.playing(False)
             saying.cancel()
             interruption.cancel()

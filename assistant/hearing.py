@@ -20,6 +20,7 @@ from assistant.speech.vad import CHUNK_MS, Vad
 from assistant.timeline import Mark, MarkName
 from assistant.turns import (
     START_PROBABILITY,
+    STAY_PROBABILITY,
     KeyCollector,
     TurnDetector,
     TurnEnded,
@@ -186,6 +187,7 @@ class Hearing:
         self._now_ms = 0.0
         self._vad_ms = 0.0
         self._sound_ms: float | None = None
+        self._voice_ms = 0.0
         self.turns: asyncio.Queue[Heard] = asyncio.Queue()
         self.interrupted = asyncio.Event()
         """Set when the caller starts to speak or keys a digit; the listener clears it."""
@@ -217,6 +219,11 @@ class Hearing:
         return self._sound_ms is not None
 
     @property
+    def silence_s(self) -> float:
+        """For how many seconds the caller has neither spoken nor keyed; hold does not count."""
+        return (self._now_ms - self._voice_ms) / 1000
+
+    @property
     def soundless_s(self) -> float:
         """For how many seconds the line has been digitally silent."""
         return (self._now_ms - (self._sound_ms or 0.0)) / 1000
@@ -242,6 +249,7 @@ class Hearing:
                 self._frame(item)
 
     def _key(self, digit: str) -> None:
+        self._voice_ms = self._now_ms
         self.interrupted.set()
         self.keyed.set()
         # Who keys and mutters the digits, or keys with a television on, has answered once.
@@ -260,6 +268,8 @@ class Hearing:
         self._now_ms += len(pcm) * 1000 / self._channel.rate
         if np.abs(pcm.astype(np.int32)).max(initial=0) > DIGITAL_SILENCE:
             self._sound_ms = self._now_ms
+        if self._channel.held:
+            self._voice_ms = self._now_ms
         self._keyed(self._keys.tick(self._now_ms))
         if self._utterance:
             self._utterance.add(pcm)
@@ -268,6 +278,8 @@ class Hearing:
         for probability, level_db in self._vad.decide(pcm):
             self._vad_ms += CHUNK_MS
             self._follow(probability if self._is_caller(probability) else 0.0, level_db)
+            if self._turns.speaking and probability >= STAY_PROBABILITY:
+                self._voice_ms = self._now_ms
 
     def _is_caller(self, probability: float) -> bool:
         """Whether what may begin a turn is the caller's voice, and not our own come back."""

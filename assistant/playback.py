@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assistant.channels.channel import FRAME_MS, Channel, Pcm
+from assistant.loudness import amplified
 from assistant.smooth_start import SmoothStart, expected_s
 from assistant.speech.resample import Resampler
 from assistant.speech.spoken import sentences
@@ -66,6 +67,8 @@ class Playback:
         """Since when nothing is left to play; None while something is."""
         self.pace = 1.0
         """What the caller asked for, beside the usual speed; 0.8 is slower."""
+        self.volume_db = 0.0
+        """What the caller asked for, beside the usual level; 6 is louder."""
 
     async def say(self, text: str, on_first_audio: Callable[[], None] | None = None) -> None:
         """Speak `text` to its end. Raises ChannelClosed when the caller hangs up meanwhile.
@@ -105,6 +108,8 @@ class Playback:
         return "".join(piece.text for piece in self._pieces)
 
     async def _play(self, piece: _Piece, pcm: Pcm) -> None:
+        # Here, before the channel: an echo is known by what the channel has sent.
+        pcm = amplified(pcm, self.volume_db)
         step = self._channel.rate * FRAME_MS // 1000
         for start in range(0, len(pcm), step):
             frame = pcm[start : start + step]

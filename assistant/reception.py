@@ -13,7 +13,7 @@ from assistant.dialogue.dialogue import CallStarted, Dialogue
 from assistant.dialogue.rasa import RasaDialogue
 from assistant.dialogue.resilient import ResilientDialogue
 from assistant.dialogue.rewriting import with_language_model
-from assistant.hearing import Hearing
+from assistant.hearing import RECOGNITION_LIMIT_S, Hearing
 from assistant.journal import Event, Journal
 from assistant.metrics import MeasuredSynthesizer, Metrics
 from assistant.observers import CallObserver, Observers
@@ -57,7 +57,7 @@ class Reception:
         self._records = records
         self._emit = emit
         # One decode at a time fills the cores; the second worker keeps a slow one from blocking.
-        self._workers = UrgencyPool(2, "recognition")
+        self._workers = UrgencyPool(2, "recognition", limit_s=RECOGNITION_LIMIT_S)
         self._calls: dict[Call, asyncio.Task[Outcome]] = {}
         self._calls_elsewhere = 0
         self._idle = asyncio.Event()
@@ -84,6 +84,7 @@ class Reception:
             self._dialogue,
             journal,
             self._settings,
+            notice=self._settings.recording.notice if recording else "",
         )
         task = asyncio.create_task(call.run())
         self._calls[call] = task

@@ -169,6 +169,8 @@ class Recording(_Section):
 
     enabled: bool = True
     folder: str = "var/recordings"
+    notice: str = "为了保证服务质量，本次通话会录音。"
+    """Said before the greeting of a call that is recorded; the caller cannot talk over it."""
 
 
 class Privacy(_Section):

@@ -85,7 +85,7 @@ def fixed_sentences(settings: Settings) -> list[str]:
     templates too, and the words before a number; of the policy cards the most frequent ones.
     Raises ConfigError.
     """
-    texts = [*FIXED_PROMPTS, *line_trouble.prompts(settings.call)]
+    texts = [*FIXED_PROMPTS, *line_trouble.prompts(settings.call), settings.recording.notice]
     texts += [*training.responses(settings), *Calculators().sentences()]
     for item in load_items().values():
         texts += [item.reply, item.confirm or "", *item.failures.values()]

@@ -5,10 +5,12 @@ lose a token or hang on demand.
 """
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -63,10 +65,10 @@ async def _backend() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _actions(backend_url: str) -> AsyncIterator[Settings]:
+async def _actions(backend_url: str, cards: Path | None = None) -> AsyncIterator[Settings]:
     """A running action server that asks the backend at this address."""
     settings = configuration.load(overrides=[*free_ports(), f'backend.url="{backend_url}"'])
-    command = serving.actions_command(settings, training.spoken_file())
+    command = serving.actions_command(settings, cards or training.spoken_file())
     process = await asyncio.create_subprocess_exec(
         *command.argv, cwd=command.cwd, env=command.env, stderr=asyncio.subprocess.DEVNULL
     )
@@ -85,7 +87,9 @@ async def _actions(backend_url: str) -> AsyncIterator[Settings]:
         await process.wait()
 
 
-async def _act(settings: Settings, action: str, slots: dict[str, Any]) -> dict[str, Any]:
+async def _act(
+    settings: Settings, action: str, slots: dict[str, Any], means: str = "inform_digits"
+) -> dict[str, Any]:
     """What the action answers to Rasa: events, and names or texts of the responses."""
     awaits_pin = "requested_slot" in slots
     tracker = {
@@ -93,7 +97,8 @@ async def _act(settings: Settings, action: str, slots: dict[str, Any]) -> dict[s
         "slots": slots,
         "latest_message": {
             "text": "一三五七九零",
-            "intent": {"name": "inform_digits", "confidence": 0.9},
+            "intent": {"name": means.partition("/")[0], "confidence": 0.9},
+            "intent_ranking": [{"name": means, "confidence": 0.9}],
             "entities": [],
         },
         "events": [],
@@ -116,6 +121,7 @@ async def _act(settings: Settings, action: str, slots: dict[str, Any]) -> dict[s
     return {
         "said": [each["response"] or each["text"] for each in done["responses"]],
         "slots": {each["name"]: each["value"] for each in done["events"] if "value" in each},
+        "protected": any(each["custom"].get("protected") for each in done["responses"]),
         "next": [each["name"] for each in done["events"] if each["event"] == "followup"],
     }
 
@@ -145,3 +151,25 @@ async def test_an_expired_token_asks_for_identity_again() -> None:
     assert done["next"] == ["identity_form"]
     assert done["slots"]["identified"] is False
     assert done["slots"]["token"] is None
+
+
+@pytest.mark.parametrize("protected", [True, False])
+async def test_the_mark_of_a_card_goes_with_its_answer(tmp_path: Path, protected: bool) -> None:
+    content = json.loads(training.spoken_file().read_text(encoding="utf-8"))
+    assert content["cards"]["survivor_materials"]["protected"] is False
+    content["cards"]["survivor_materials"]["protected"] = protected
+    cards = tmp_path / "cards.json"
+    cards.write_text(json.dumps(content), encoding="utf-8")
+    async with _actions("http://127.0.0.1:9", cards) as settings:
+        done = await _act(settings, "action_advise", {}, "policy/survivor_materials")
+    assert "死亡证明" in done["said"][0]
+    assert done["protected"] is protected
+
+
+@pytest.mark.parametrize("protected", [True, False])
+async def test_the_mark_of_a_confirmation_goes_with_its_question(protected: bool) -> None:
+    slots = {"confirm_text": {"text": "办完马上不能用，对吗？", "protected": protected}}
+    async with _actions("http://127.0.0.1:9") as settings:
+        done = await _act(settings, "action_ask_confirm_form_confirmed", slots)
+    assert done["said"] == ["办完马上不能用，对吗？"]
+    assert done["protected"] is protected

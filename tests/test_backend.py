@@ -181,6 +181,7 @@ async def test_a_card_is_reported_lost_once(api: Api, database: Database) -> Non
     token = await api.token("P01")
     allowed = await api.check("card_lost", token)
     assert allowed["confirm"] == "我给您尾号0001的社保卡办临时挂失，办完卡马上不能用，对吗？"
+    assert allowed["protected"] is True
 
     unconfirmed = {"slots": {}, "confirmed": False, "request_id": "r1"}
     status, problem = await api.post("/v1/services/card_lost/run", unconfirmed, token)

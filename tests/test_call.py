@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from assistant import call as call_module
+from assistant import line_trouble
 from assistant.call import Call, Outcome
 from assistant.channels.channel import Audio, ChannelClosed, ChannelError, Key, Pcm
 from assistant.dialogue.dialogue import (
@@ -25,7 +26,9 @@ from assistant.dialogue.dialogue import (
     Response,
     Said,
     Silence,
+    Told,
     Transfer,
+    Volume,
 )
 from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
@@ -165,10 +168,14 @@ class Script:
         self.answers = answers
         self.delay_s = delay_s
         self.said: list[Said] = []
+        self.told: list[Told | None] = []
         self.anticipated: list[str] = []
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         self.said.append(said)
+        self.told.append(told)
         await asyncio.sleep(self.delay_s)
         key = said.text if isinstance(said, Transcript) else said
         if key == "crash":
@@ -201,6 +208,7 @@ def hold(
     closes_at: float | None = None,
     settings: Settings = Settings(),  # noqa: B008 - frozen
     records: CallObserver = NoRecords(),  # noqa: B008 - keeps nothing
+    notice: str = "",
 ) -> tuple[Outcome, list[Event]]:
     """Hold the call in virtual time; returns its outcome and the events."""
     events: list[Event] = []
@@ -223,6 +231,7 @@ def hold(
             dialogue,
             journal,
             settings,
+            notice,
         )
         if closes_at is not None:
             asyncio.get_running_loop().call_later(closes_at, call.close)
@@ -283,6 +292,97 @@ def test_mhm_is_an_answer_where_yes_or_no_was_asked() -> None:
     dialogue = Script({CallStarted(): asked, "嗯": GOODBYE})
     _, events = hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯"])
     assert spoken(events) == [TWO[0].text, "再见。"]
+
+
+def test_a_caller_who_asks_for_it_hears_a_louder_voice_from_that_reply_on() -> None:
+    louder = [Reply("好的，我大声一点。", Volume(6)), Reply("请说。", ListenFor())]
+    dialogue = Script({CallStarted(): GREETING, "大声一点": louder, Silence(1): GOODBYE})
+    wire = Wire({2.0: speech(0.7)})
+    hold(wire, dialogue, ["大声一点"])
+    loudness = [int(np.abs(pcm).max()) for _, pcm in wire.played if pcm.any()]
+    softly = len(GREETING[0].text) * 5
+    assert set(loudness[:softly]) == {1000}
+    assert set(loudness[softly:]) == {1995}
+
+
+NOTICE = "为了保证服务质量，本次通话会录音。"
+PROTECTED = [Reply(NOTICE, protected=True), Reply("您好，请问您要办什么？", ListenFor())]
+
+
+def test_a_voice_does_not_stop_what_is_protected_and_its_words_are_the_next_turn() -> None:
+    dialogue = Script({CallStarted(): PROTECTED[:1], "查余额": GOODBYE})
+    _, events = hold(Wire({0.6: speech(0.7)}), dialogue, ["查余额"])
+    assert [event["event"] for event in events if event["event"] == "interrupted"] == []
+    assert spoken(events) == [NOTICE, "再见。"]
+    assert dialogue.told == [None, Told(NOTICE, len(NOTICE))]
+
+
+def test_who_speaks_over_what_is_protected_is_answered_at_its_end() -> None:
+    dialogue = Script({CallStarted(): PROTECTED, "查余额": GOODBYE})
+    _, events = hold(Wire({0.6: speech(0.7)}), dialogue, ["查余额"])
+    assert spoken(events) == [NOTICE, "再见。"]
+
+
+def test_a_cough_over_what_is_protected_does_not_cost_the_rest() -> None:
+    dialogue = Script({CallStarted(): PROTECTED, Silence(1): GOODBYE})
+    _, events = hold(Wire({0.6: speech(0.36)}), dialogue, [""])
+    assert spoken(events) == [NOTICE, PROTECTED[1].text, "再见。"]
+
+
+def test_a_key_stops_what_is_protected() -> None:
+    dialogue = Script({CallStarted(): PROTECTED, Keys("1"): GOODBYE})
+    _, events = hold(Wire({0.6: "1#"}), dialogue)
+    assert spoken(events) == [NOTICE, "再见。"]
+    cut = next(event for event in events if event["event"] == "interrupted")
+    assert len(cut["heard"]) < 6
+
+
+@pytest.mark.parametrize("says", [{}, {0.6: speech(0.7)}], ids=["silent", "speaks"])
+def test_the_notice_of_the_recording_is_heard_before_anything_else(
+    says: dict[float, Pcm | str],
+) -> None:
+    dialogue = Script({CallStarted(): GREETING, "好": GOODBYE, Silence(1): GOODBYE})
+    _, events = hold(Wire(says), dialogue, notice=NOTICE)
+    assert spoken(events)[0] == NOTICE
+    assert not any(event["event"] == "interrupted" and event["heard"] for event in events)
+
+
+LISTED = Reply("要带三样：身份证、户口本、照片。到窗口就能办。还有什么可以帮您？", ListenFor())
+
+
+def test_what_was_heard_of_the_answer_goes_to_the_dialogue_with_the_next_words() -> None:
+    asked = "第二个再说一遍"
+    dialogue = Script({CallStarted(): GREETING, "好": [LISTED], asked: GOODBYE})
+    wire = Wire({2.0: speech(1.0), 5.4: speech(1.0)})
+    # The voice pauses once in the middle: each turn is decoded twice.
+    _, events = hold(wire, dialogue, ["好", "好", asked])
+    heard = next(event for event in events if event["event"] == "interrupted")["heard"]
+    assert "身份证" in heard
+    assert "窗口" not in heard
+    assert dialogue.told == [None, Told("您好。", 3), Told(LISTED.text, len(heard))]
+
+
+def test_an_answer_heard_to_its_end_is_told_as_heard() -> None:
+    dialogue = Script({CallStarted(): [LISTED], Silence(1): GOODBYE})
+    hold(Wire(), dialogue)
+    assert dialogue.told == [None, Told(LISTED.text, len(LISTED.text))]
+
+
+def test_an_answer_taken_up_again_after_mhm_counts_once() -> None:
+    dialogue = Script({CallStarted(): TWO, Silence(1): GOODBYE})
+    hold(Wire({1.6: speech(0.5)}), dialogue, ["嗯嗯"])
+    assert dialogue.told == [None, Told(TWO[0].text, len(TWO[0].text))]
+
+
+def test_what_is_said_of_the_line_does_not_hide_what_was_heard_of_the_answer() -> None:
+    dialogue = Script({CallStarted(): GREETING, "": [LISTED], Keys("1"): GOODBYE})
+    says: dict[float, Pcm | str] = {2.0: speech(1.0), 5.0: speech(1.0), 15.0: "1#"}
+    _, events = hold(Wire(says), dialogue, [""])
+    assert line_trouble.NOISY in spoken(events)
+    told = dialogue.told[-1]
+    assert told is not None
+    assert told.text == LISTED.text
+    assert 0 < told.heard < len(LISTED.text)
 
 
 def test_a_question_in_the_middle_of_an_answer_is_a_turn() -> None:

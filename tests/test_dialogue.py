@@ -28,7 +28,9 @@ from assistant.dialogue.dialogue import (
     Said,
     Silence,
     Speed,
+    Told,
     Transfer,
+    Volume,
 )
 from assistant.dialogue.rasa import RasaDialogue
 from assistant.dialogue.serving import RASA_BIN, RASA_PROJECT
@@ -66,6 +68,10 @@ def _said(turn: dict[str, Any]) -> Said:
     raise AssertionError(f"no such turn: {turn}")
 
 
+def _told(text: str, heard: str) -> Told:
+    return Told(text, text.index(heard) + len(heard))
+
+
 def _deed(control: Control | None) -> str | None:
     match control:
         case HangUp():
@@ -74,6 +80,8 @@ def _deed(control: Control | None) -> str | None:
             return "transfer"
         case Speed(factor):
             return "slower" if factor < 1 else "faster"
+        case Volume(db):
+            return f"volume {db:g}"
     return None
 
 
@@ -92,6 +100,7 @@ def _check(turn: dict[str, Any], response: Response) -> None:
         assert turn["does"] in deeds, f"after {turn}: {text}"
     else:
         assert "hang_up" not in deeds, f"the call ended after {turn}: {text}"
+    assert turn.get("protected", False) == any(reply.protected for reply in response.replies)
     if "intent" in turn:
         assert response.intent == turn["intent"]
     if "cards" in turn:
@@ -102,8 +111,12 @@ def _check(turn: dict[str, Any], response: Response) -> None:
 async def test_conversation(stack: Stack, conversation: dict[str, Any]) -> None:
     call_id = uuid.uuid4().hex
     async with RasaDialogue(stack.settings) as dialogue:
+        text = ""
         for turn in conversation["turns"]:
-            _check(turn, await dialogue.respond(call_id, _said(turn)))
+            told = _told(text, turn["heard"]) if "heard" in turn else None
+            response = await dialogue.respond(call_id, _said(turn), told=told)
+            _check(turn, response)
+            text = "".join(reply.text for reply in response.replies)
         await dialogue.forget(call_id)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from assistant import call as call_module
 from assistant import hearing, line_trouble
-from assistant.call import Call, Outcome
+from assistant.call import LOOK_S, STILL_THERE_AFTER_S, Call, Outcome
 from assistant.channels.channel import Audio, Key, Pcm
 from assistant.dialogue.dialogue import (
     CallStarted,
@@ -29,6 +29,7 @@ from assistant.dialogue.dialogue import (
     Response,
     Said,
     Silence,
+    Told,
     Transfer,
 )
 from assistant.dialogue.resilient import ResilientDialogue
@@ -44,10 +45,12 @@ from assistant.speech.vad import Decision
 from tests import virtual_time
 from tests.test_call import FRAME, GOODBYE, RATE, Mouth, NoRecords, Wire, spoken
 
-QUIET_S = 8.0
-"""The longest that nobody may speak."""
+QUIET_S = 6.0 + LOOK_S + STILL_THERE_AFTER_S + 0.05
+"""The longest that nobody may speak: until a silent caller is asked, and what that itself takes."""
 
 LONGEST_S = 120.0
+
+SLOWEST_CHUNK_S = 0.5
 
 
 class LoudnessVad:
@@ -168,7 +171,9 @@ class Mind:
         self._chance, self._kinds = chance, kinds
         self.said: list[Said] = []
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         self.said.append(said)
         kind = "." if isinstance(said, CallStarted) else self._chance.choice(self._kinds)
         if kind == "~":
@@ -201,7 +206,7 @@ class Larynx(Mouth):
         kind = self._chance.choice(self._kinds)
         async for pcm in super().speak(text, speed):
             if kind == "~":
-                await asyncio.sleep(self._chance.uniform(0.05, 0.5))
+                await asyncio.sleep(self._chance.uniform(0.05, SLOWEST_CHUNK_S))
             elif kind == "?":
                 await asyncio.Event().wait()
             elif kind == "!" and self._chance.random() < 0.3:
@@ -256,7 +261,8 @@ def test_no_order_of_events_leaves_a_caller_in_silence(seed: int) -> None:
     limit = QUIET_S
     if seed % 4 == 0:
         voices.insert(0, Larynx(chance, "..~~!?"))
-        limit += NO_SOUND_S  # the first voice is waited for, then the second speaks
+        # The first voice is waited for, and for one more chunk of it; then the second speaks.
+        limit += NO_SOUND_S + SLOWEST_CHUNK_S
     ears = Ears(chance, ["", "嗯", "查养老金", "请问一下那个"])
     ears.streaming = seed % 5 == 1  # then each frame is one more chance to hang
     outcome, _, seconds = hold(
@@ -281,6 +287,13 @@ def test_a_recogniser_that_hangs_is_announced_and_given_up() -> None:
     _, said, _ = hold(wire, mind, Ears(random.Random(1), ["好"]), Workers(random.Random(1), "?"))
     assert said[1] == call_module.FILLER
     assert mind.said[1] == Transcript("")
+    assert wire.longest_quiet_s <= QUIET_S
+
+
+def test_a_silent_caller_is_asked_even_where_the_dialogue_is_slow() -> None:
+    wire = Watched()
+    _, said, _ = hold(wire, Mind(random.Random(1), "?"), Ears(random.Random(1), ["好"]))
+    assert said[1] == call_module.STILL_THERE
     assert wire.longest_quiet_s <= QUIET_S
 
 
@@ -438,12 +451,16 @@ def test_on_hold_nobody_is_asked_for_an_answer() -> None:
 
 def due(patience: Patience, *spans: tuple[str, float]) -> list[tuple[float, str]]:
     """Look every 100 ms through spans of "busy", "working" or "quiet"; what was due, and when."""
-    now = 0.0
+    now = silence = 0.0
     found: list[tuple[float, str]] = []
     for state, seconds in spans:
         for _ in range(round(seconds * 10)):
             now += 0.1
-            if what := patience.tick(now, busy=state == "busy", working=state == "working"):
+            silence = 0.0 if state == "busy" else silence + 0.1
+            if what := patience.tick(
+                now, busy=state == "busy", working=state == "working", silence_s=silence
+            ):
+                silence = 0.0
                 found.append((round(now, 1), what))
                 if what == "no_input":
                     return found
@@ -455,6 +472,14 @@ def test_silence_adds_up_and_voice_does_not_start_it_anew() -> None:
     (at, what), *_ = due(Patience(6.0, 0.0), *knocks)
     assert what == "no_input"
     assert at == pytest.approx(6.6 + AFTER_VOICE_S, abs=0.15), "but nobody is asked on a cough"
+
+
+def test_silence_that_began_before_the_wait_counts() -> None:
+    """Words that came to nothing do not buy another six seconds."""
+    found = due(Patience(6.0, 0.0), ("quiet", 1.0), ("busy", 1.0), ("working", 2.0), ("quiet", 9.0))
+    (at, what), *others = found
+    assert (what, others) == ("no_input", [])
+    assert at == pytest.approx(8.0, abs=0.15)
 
 
 def test_while_a_caller_speaks_nothing_is_due() -> None:

@@ -22,7 +22,9 @@ from assistant.dialogue.dialogue import (
     Said,
     Silence,
     Speed,
+    Told,
     Transfer,
+    Volume,
 )
 from assistant.dialogue.hypotheses import LONGEST_TEXT, Hypothesis, candidates, choose, clean
 from assistant.dialogue.rasa import RasaDialogue, to_control, to_replies
@@ -162,6 +164,32 @@ async def test_what_was_anticipated_is_not_parsed_again_and_changes_nothing(
     assert (asked, taken) == (parsed, [said])
 
 
+async def test_what_was_heard_goes_with_the_turn_alone_and_only_where_it_is_known() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def rasa_answers(request: web.Request) -> web.Response:
+        bodies.append(await request.json())
+        if request.path.endswith("/model/parse"):
+            intent = {"name": "refer_back", "confidence": 0.95}
+            return web.json_response({"intent": intent, "meaning": "refer_back", "digits": ""})
+        return web.json_response([])
+
+    told = Told("要带身份证、户口本、照片。", 9)
+    async with _rasa_that(rasa_answers) as settings, RasaDialogue(settings, str) as rasa:
+        rasa.anticipate("c1", Transcript("第二个再说一遍", 0.9))
+        await rasa.respond("c1", Transcript("第二个再说一遍", 0.9), told=told)
+        await rasa.respond("c1", Keys("1"))
+    assert bodies == [
+        {"text": "第二个再说一遍"},
+        {
+            "sender": "c1",
+            "message": "第二个再说一遍",
+            "metadata": {"told": {"text": told.text, "heard": 9}},
+        },
+        {"sender": "c1", "message": '/keyed{"digits": "1"}'},
+    ]
+
+
 async def test_a_fault_while_anticipating_is_told_by_the_turn(unreachable: Settings) -> None:
     async with RasaDialogue(unreachable) as rasa:
         rasa.anticipate("c1", Transcript("失业金怎么领", 0.9))
@@ -182,6 +210,21 @@ def test_a_control_belongs_to_the_text_before_it() -> None:
         {"recipient_id": "1", "custom": {"expect": "pin"}},
     ]
     assert to_replies(messages) == [Reply("查到了。"), Reply("请说密码。", ListenFor("pin"))]
+
+
+def test_what_is_protected_is_marked_beside_its_control() -> None:
+    messages: list[dict[str, Any]] = [
+        {"text": "查到了。"},
+        {"text": "要挂失吗？"},
+        {"custom": {"expect": "yes_no", "protected": True}},
+        {"text": "再见。"},
+        {"custom": {"protected": False}},
+    ]
+    assert to_replies(messages) == [
+        Reply("查到了。"),
+        Reply("要挂失吗？", ListenFor("yes_no"), protected=True),
+        Reply("再见。"),
+    ]
 
 
 def test_a_control_without_text_and_a_second_control_stand_alone() -> None:
@@ -206,6 +249,8 @@ def test_a_control_without_text_and_a_second_control_stand_alone() -> None:
         ({"hangup": False}, None),
         ({"speed": 1}, Speed(1)),
         ({"speed": "fast"}, None),
+        ({"volume": 6}, Volume(6)),
+        ({"volume": "loud"}, None),
         ({"expect": "poem"}, None),
         ({"suggest": ["human"]}, None),
         ({}, None),
@@ -339,7 +384,9 @@ async def test_an_answer_ends_the_row_of_failures(unreachable: Settings) -> None
         def __init__(self) -> None:
             self.turns = 0
 
-        async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+        async def respond(
+            self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+        ) -> Response:
             self.turns += 1
             if self.turns % 2:
                 raise DialogueUnavailable("down")

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from assistant.dialogue import policies
-from assistant.dialogue.dialogue import HangUp, Reply, Response, Said
+from assistant.dialogue.dialogue import HangUp, Reply, Response, Said, Told
 from assistant.dialogue.rewriting import RewritingDialogue, keeps_the_facts, with_language_model
 from assistant.settings import LanguageModelServer
 from assistant.speech.recognizer import Transcript
@@ -39,15 +39,20 @@ def test_what_may_change(after: str, kept: bool) -> None:
 class _Adviser:
     """A dialogue that understands titles of cards only."""
 
-    def __init__(self) -> None:
+    def __init__(self, protected: bool = False) -> None:
         self.heard: list[str] = []
+        self.told: list[Told | None] = []
+        self._protected = protected
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         assert isinstance(said, Transcript)
         self.heard.append(said.text)
+        self.told.append(told)
         known = {card.title: card for card in policies.load()}
         if card := known.get(said.text):
-            reply = Reply(ANSWER, HangUp())
+            reply = Reply(ANSWER, HangUp(), self._protected)
             return Response([reply], intent=card.intent, cards=[card.id])
         return Response([Reply("没有听明白。")], intent="nlu_fallback")
 
@@ -85,6 +90,23 @@ async def _respond(answer: Callable[[str], object], text: str) -> tuple[Response
 async def test_smoother_words_are_spoken_and_the_control_stays() -> None:
     response, _ = await _respond(lambda text: text.replace("领", "可以领"), "失业金能领多久")
     assert response.replies == [Reply(ANSWER.replace("领", "可以领"), HangUp())]
+
+
+async def test_what_is_protected_is_said_word_for_word() -> None:
+    async with _model(lambda text: text.replace("领", "可以领")) as url:
+        dialogue = RewritingDialogue(_Adviser(protected=True), LanguageModelServer(url=url))
+        response = await dialogue.respond("c1", Transcript("失业金能领多久", 1.0))
+    assert response.replies[0].text == ANSWER
+
+
+async def test_what_was_answered_first_counts_as_never_heard() -> None:
+    titles = [card.title for card in policies.load()]
+    number = str(titles.index("失业金能领多久") + 1)
+    adviser, told = _Adviser(), Told("您好。", 2)
+    async with _model(lambda text: number if "来电人说" in text else text) as url:
+        dialogue = RewritingDialogue(adviser, LanguageModelServer(url=url))
+        await dialogue.respond("c1", Transcript("那个月月给的能给到啥时候", 1.0), told=told)
+    assert adviser.told == [told, Told("", 0)]
 
 
 async def test_a_changed_number_is_not_spoken() -> None:

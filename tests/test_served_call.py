@@ -192,7 +192,10 @@ async def test_an_apology_while_the_dialogue_is_down(stack: Stack, tmp_path: Pat
     ):
         await phone.dial(server.events[0]["sip"])
         await phone.event("CALL_ESTABLISHED")
-        first = await server.next("hotline")
+        notice, first = [await server.next("hotline") for _ in range(2)]
+        assert notice["text"] == stack.settings.recording.notice, (
+            "the call is recorded all the same"
+        )
         assert first["text"] == resilient.FIRST, "an apology and an offer instead of the greeting"
         await phone.event("CALL_CLOSED", timeout_s=120)
         await server.next("ended")

@@ -85,6 +85,8 @@ class Allowed(_Model):
 
     outcome: Literal["allowed"] = "allowed"
     confirm: str | None
+    protected: bool = False
+    """Whether the caller must not talk over `confirm`."""
 
 
 class Refused(_Model):

@@ -68,6 +68,8 @@ class Item(_Part):
     """What is written; handled items only."""
     confirm: str | None = None
     """What is read back before anything is written; handled items only."""
+    protected: bool = False
+    """Whether the caller hears `confirm` to its end: only a key stops it, not their voice."""
     reply: str
     failures: dict[str, str]
     basis: str

@@ -55,7 +55,8 @@ class Services:
                 return _Access(refused, caller, f"refused {refused.code}")
             words = {**facts.common(asked), **asked.slots}
             confirm = render(item.confirm, words) if item.confirm else None
-            return _Access(Allowed(confirm=confirm), caller, "allowed")
+            allowed = Allowed(confirm=confirm, protected=item.protected)
+            return _Access(allowed, caller, "allowed")
 
         return await self._look(item, look)
 

@@ -23,6 +23,7 @@ from assistant.dialogue.dialogue import (
     Silence,
     Speed,
     Transfer,
+    Volume,
 )
 from assistant.hearing import Heard
 from assistant.journal import Event, Journal
@@ -182,6 +183,8 @@ def _control(control: Control | None) -> dict[str, Any] | None:
             return {"type": "listen_for", "expecting": expecting}
         case Speed(factor):
             return {"type": "speed", "factor": factor}
+        case Volume(db):
+            return {"type": "volume", "db": db}
         case Transfer(target):
             return {"type": "transfer", "target": target}
         case HangUp():

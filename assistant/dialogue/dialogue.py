@@ -43,6 +43,13 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """From here on speak so much louder; 0 is normal."""
+
+    db: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """After this reply hand the caller to a person at `target`."""
 
@@ -54,7 +61,7 @@ class HangUp:
     """After this reply the call is over."""
 
 
-Control = ListenFor | Speed | Transfer | HangUp
+Control = ListenFor | Speed | Volume | Transfer | HangUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,18 @@ class Reply:
 
     text: str
     control: Control | None = None
+    protected: bool = False
+    """What the law or safety wants heard: only a key stops it, not the caller's voice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of the dialogue's last response: a caller who cuts in has not heard it all."""
+
+    text: str
+    """All that was to be said."""
+    heard: int
+    """How many characters of it were heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +100,13 @@ class Response:
 class Dialogue(Protocol):
     """One conversation per call id, kept by the dialogue."""
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
-        """The replies to what was said. Raises DialogueUnavailable when it cannot answer."""
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
+        """The replies to what was said. Raises DialogueUnavailable when it cannot answer.
+
+        `told`: how much of the last response was heard; None where all of it was.
+        """
         ...
 
     def anticipate(self, call_id: str, said: Transcript) -> None:

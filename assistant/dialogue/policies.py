@@ -141,6 +141,8 @@ class Card(_Part):
     """Goes on by asking for what this calculator needs."""
     offer: Offer | None = None
     related: list[str] = []
+    protected: bool = False
+    """Whether the caller hears the answer to its end: only a key stops it, not their voice."""
     checked: datetime.date
     """When the answer was last compared with the law."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, Self, assert_never, get_args
 
@@ -21,7 +21,9 @@ from assistant.dialogue.dialogue import (
     Said,
     Silence,
     Speed,
+    Told,
     Transfer,
+    Volume,
 )
 from assistant.dialogue.hypotheses import SOUND_WEIGHT, Hypothesis, candidates, choose, joint
 from assistant.settings import Settings
@@ -78,14 +80,17 @@ class RasaDialogue:
         if self._session:
             await self._session.close()
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         """The replies to what was said; raises DialogueUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 meant = await self._taken(call_id, said)
-                messages = await self._request(
-                    "POST", "/webhooks/rest/webhook", {"sender": call_id, "message": meant.text}
-                )
+                message: dict[str, Any] = {"sender": call_id, "message": meant.text}
+                if told:
+                    message["metadata"] = {"told": asdict(told)}
+                messages = await self._request("POST", "/webhooks/rest/webhook", message)
         except TimeoutError:
             raise DialogueUnavailable(
                 f"Rasa at {self._url} gave no answer in {self._timeout_s:g} s; "
@@ -186,16 +191,20 @@ class RasaDialogue:
 
 
 def to_replies(messages: list[dict[str, Any]]) -> list[Reply]:
-    """Rasa's messages as replies; a control belongs to the text before it."""
+    """Rasa's messages as replies; a control and the mark of what is protected belong to the text
+    before them."""
     replies: list[Reply] = []
     for message in messages:
         if text := message.get("text", "").strip():
             replies.append(Reply(text))
-        control = to_control(message.get("custom", {}))
+        custom = message.get("custom", {})
+        if replies and custom.get("protected") is True:
+            replies[-1] = replace(replies[-1], protected=True)
+        control = to_control(custom)
         if control is None:
             continue
         if replies and replies[-1].control is None:
-            replies[-1] = Reply(replies[-1].text, control)
+            replies[-1] = replace(replies[-1], control=control)
         else:
             replies.append(Reply("", control))
     return replies
@@ -210,6 +219,8 @@ def to_control(custom: dict[str, Any]) -> Control | None:
             return Transfer(target)
         case {"speed": int() | float() as factor}:
             return Speed(factor)
+        case {"volume": int() | float() as db}:
+            return Volume(db)
         case {"expect": kind} if kind in get_args(Expecting):
             return ListenFor(kind)
     return None

@@ -10,6 +10,7 @@ from assistant.dialogue.dialogue import (
     Reply,
     Response,
     Said,
+    Told,
     Transfer,
 )
 from assistant.settings import Settings
@@ -39,10 +40,12 @@ class ResilientDialogue:
         self._target = settings.call.human_target
         self._failures: dict[str, int] = {}
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         """The dialogue's answer, or an apology with an offer."""
         try:
-            response = await self._dialogue.respond(call_id, said, caller)
+            response = await self._dialogue.respond(call_id, said, caller, told)
         except DialogueUnavailable as error:
             logger.warning("call %s: %s", call_id, error)
             return Response([self._apology(call_id)])

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from assistant.dialogue import policies
-from assistant.dialogue.dialogue import Dialogue, Reply, Response, Said
+from assistant.dialogue.dialogue import Dialogue, Reply, Response, Said, Told
 from assistant.dialogue.hypotheses import NOT_UNDERSTOOD
 from assistant.settings import LanguageModelServer
 from assistant.speech.recognizer import Transcript
@@ -56,9 +56,11 @@ class RewritingDialogue:
         self._server = server
         self._titles = {f"{number}": card.title for number, card in enumerate(policies.load(), 1)}
 
-    async def respond(self, call_id: str, said: Said, caller: str = "") -> Response:
+    async def respond(
+        self, call_id: str, said: Said, caller: str = "", told: Told | None = None
+    ) -> Response:
         """The dialogue's answer, perhaps in smoother words."""
-        response = await self._dialogue.respond(call_id, said, caller)
+        response = await self._dialogue.respond(call_id, said, caller, told)
         if self._server.route and isinstance(said, Transcript):
             response = await self._routed(call_id, said, response, caller)
         if self._server.rewrite and response.cards:
@@ -85,9 +87,12 @@ class RewritingDialogue:
         title = self._titles.get(answer or "")
         if title is None:
             return response
-        return await self._dialogue.respond(call_id, Transcript(title, 1.0), caller)
+        # What was answered first nobody has heard.
+        return await self._dialogue.respond(call_id, Transcript(title, 1.0), caller, Told("", 0))
 
     async def _smoothed(self, reply: Reply) -> Reply:
+        if reply.protected:  # these words are somebody's duty to say
+            return reply
         answer = await self._ask(REWRITE, reply.text) if reply.text else None
         if answer is None:
             return reply

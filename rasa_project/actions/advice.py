@@ -353,6 +353,8 @@ class Adviser:
             control["expect"] = "yes_no" if leads_to else "free"
         if leads_to:
             control["suggest"] = [leads_to]
+        if any(card.protected for card in cards_told):
+            control["protected"] = True
         self._dispatcher.utter_message(text=text + (next_step or ""), json_message=control)
 
     # Calculators.

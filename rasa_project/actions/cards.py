@@ -34,6 +34,8 @@ class Card:
     """What is offered after the answer, and `leads_to` what a yes then means."""
     leads_to: str | None = None
     related: list[str] = field(default_factory=list)
+    protected: bool = False
+    """Whether the caller cannot talk over the answer."""
 
     @property
     def meaning(self) -> str:
@@ -67,7 +69,7 @@ class Cards:
                     name: values[name]
                     for name in (
                         *("title", "subject", "answer", "more", "basis", "depends_on"),
-                        *("calculator", "leads_to", "related"),
+                        *("calculator", "leads_to", "related", "protected"),
                     )
                 },
             )

@@ -95,9 +95,9 @@ class ActionAskConfirmed(Action):
         return "action_ask_confirm_form_confirmed"
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        dispatcher.utter_message(
-            text=tracker.get_slot("confirm_text"), json_message={"expect": "yes_no"}
-        )
+        prompt = tracker.get_slot("confirm_text")
+        control = {"expect": "yes_no", "protected": prompt["protected"]}
+        dispatcher.utter_message(text=prompt["text"], json_message=control)
         return []
 
 
@@ -138,11 +138,16 @@ async def begin(dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
         return refuse(dispatcher, answer)
     if answer.get("confirm"):
         return [
-            SlotSet("confirm_text", answer["confirm"]),
+            SlotSet("confirm_text", _prompt(answer)),
             SlotSet("confirmed", None),
             FollowupAction("confirm_form"),
         ]
     return await complete(dispatcher, tracker)
+
+
+def _prompt(answer: backend.Answer) -> dict[str, Any]:
+    # A bureau's own backend need not know the mark.
+    return {"text": answer["confirm"], "protected": bool(answer.get("protected"))}
 
 
 async def complete(dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
