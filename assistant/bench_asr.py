@@ -16,6 +16,7 @@ from assistant.bench_nlu import meaning_of
 from assistant.channels.channel import Pcm
 from assistant.dialogue.hypotheses import LENGTHS, candidates
 from assistant.dialogue.rasa import RasaDialogue
+from assistant.dialogue.surety import EXACT
 from assistant.model_sources import Progress
 from assistant.settings import Settings
 from assistant.speech.error_rate import character_error_rate, characters, syllable_error_rate
@@ -23,10 +24,6 @@ from assistant.speech.recognizer import Expecting, Recognizer, Transcript
 from assistant.telephone_line import CODECS, NOISES, RATES, Codec, carried
 
 Key = TypeVar("Key", bound=Hashable)
-EXACT: frozenset[Expecting] = frozenset(
-    ("digits", "id_number", "pin", "case_number", "date", "amount")
-)
-"""Answers that are understood when every digit is right."""
 
 
 @dataclass(frozen=True, slots=True)

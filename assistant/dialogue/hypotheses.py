@@ -37,6 +37,8 @@ class Hypothesis:
     """The classifier's confidence, from 0 to 1."""
     digits: str = ""
     """What the text is when read as a number."""
+    second: float = 0.0
+    """The classifier's confidence in the next meaning."""
 
 
 def candidates(transcript: Transcript) -> list[Alternative]:
