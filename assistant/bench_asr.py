@@ -14,8 +14,10 @@ from assistant.asr_corpus import Utterance
 from assistant.bench import Distribution
 from assistant.bench_nlu import meaning_of
 from assistant.channels.channel import Pcm
-from assistant.dialogue.hypotheses import LENGTHS, candidates
+from assistant.completeness import NUMBER_LENGTH
+from assistant.dialogue.hypotheses import candidates
 from assistant.dialogue.rasa import RasaDialogue
+from assistant.dialogue.surety import EXACT
 from assistant.model_sources import Progress
 from assistant.settings import Settings
 from assistant.speech.error_rate import character_error_rate, characters, syllable_error_rate
@@ -23,10 +25,6 @@ from assistant.speech.recognizer import Expecting, Recognizer, Transcript
 from assistant.telephone_line import CODECS, NOISES, RATES, Codec, carried
 
 Key = TypeVar("Key", bound=Hashable)
-EXACT: frozenset[Expecting] = frozenset(
-    ("digits", "id_number", "pin", "case_number", "date", "amount")
-)
-"""Answers that are understood when every digit is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ def digits_right(heard: Heard) -> bool:
     That is the first one of the awaited length, else the first one.
     """
     read = [_digits(each.text) for each in candidates(heard.transcript)] or [""]
-    awaited = LENGTHS.get(heard.utterance.expecting)
+    awaited = NUMBER_LENGTH.get(heard.utterance.expecting)
     taken = next((digits for digits in read if len(digits) == awaited), read[0])
     return taken == _digits(heard.utterance.text)
 

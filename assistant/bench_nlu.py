@@ -21,6 +21,9 @@ from assistant.speech.recognizer import Transcript
 HELD_OUT = project_path("tests/data/held_out.tsv")
 """Callers that no training data and no threshold has seen: text, tab, what is meant."""
 
+TUNING = HELD_OUT.with_name("tuning.tsv")
+"""Callers that no training data has seen; settings are chosen on them."""
+
 OUT_OF_SCOPE = "out_of_scope"
 
 NOISE = 0.2

@@ -103,12 +103,15 @@ class Journal:
         """The dialogue has decided what to say."""
         row = self._current()
         row.intent, row.confidence = response.intent, response.confidence
+        row.sure, row.decision = response.sure, response.decision
         row.latencies["understood_ms"] = self._since_voice(self._clock())
         self._mark("understood")
         self._emit(
             "understood",
             intent=response.intent,
             confidence=response.confidence,
+            sure=response.sure,
+            decision=response.decision,
             ms=row.latencies["understood_ms"] - row.latencies.get("recognised_ms", 0),
         )
 

@@ -36,7 +36,8 @@ class LiveView:
             case {"event": "silent"}:
                 return clock + self._said("caller", "（没有说话）", "")
             case {"event": "understood", "intent": str(intent)}:
-                note = f"→ {intent} {event['confidence']:.0%}, thought {event['ms']} ms"
+                decided = f", {event['decision']}" if event.get("decision") else ""
+                note = f"→ {intent} {event['confidence']:.0%}{decided}, thought {event['ms']} ms"
                 return clock + Text(f"      {note}", "dim")
             case {"event": "hotline", "text": text}:
                 note = f"answered in {event['answer_ms']} ms" if event.get("answer_ms") else ""

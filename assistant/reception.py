@@ -170,7 +170,7 @@ async def open_reception(
     synthesis = await asyncio.to_thread(synthesizers.load, settings.speech)
     async with (
         open_tracing(settings.tracing) as tracing,  # closed last: spans matter least
-        RasaDialogue(settings) as rasa,
+        RasaDialogue(settings, engine=recognition.recognizer.name) as rasa,
         CallRecords(settings) as records,
     ):
         reception = Reception(

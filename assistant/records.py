@@ -73,6 +73,10 @@ class TurnRow:
     """What the caller heard of a reply that they cut short."""
     latencies: dict[str, int] = field(default_factory=dict)
     """endpoint_ms, recognised_ms, understood_ms, first_audio_ms: since the caller's last sound."""
+    sure: float | None = None
+    """Probability that the caller was understood rightly; None where no words were heard."""
+    decision: str = ""
+    """What was done: accepted, implied, confirmed, asked, keypad or person."""
     timeline: list[dict[str, Any]] = field(default_factory=list)
     """Marks in the order of time: mark (see MarkName), at_ms, and the text of a partial."""
 

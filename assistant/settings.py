@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,6 +141,29 @@ class DialogueServer(_Section):
     """Failed turns in a row after which the caller is sent to the human desk."""
 
 
+class Confidence(_Section):
+    """From which probability of having understood rightly on a turn is acted on, and how."""
+
+    accept: float = Field(0.85, ge=0, le=1)
+    """An answer is given as it is."""
+    imply: float = Field(0.6, ge=0, le=1)
+    """An answer begins with the matter: 您问的是…。"""
+    confirm: float = Field(0.25, ge=0, le=1)
+    """It is asked first: 您是想问…，对吗？ Below this nothing is done: it is asked otherwise."""
+    leave: float = Field(0.6, ge=0, le=1)
+    """The call ends, or goes to a person, unasked."""
+    effect: float = Field(0.75, ge=0, le=1)
+    """A yes is enough to change something at the bureau."""
+    digits: float = Field(0.5, ge=0, le=1)
+    """A PIN is tried as heard; a wrong one counts against the caller."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.confirm <= self.imply <= self.accept:
+            raise ValueError("write confirm, imply and accept so that none is above the next")
+        return self
+
+
 class LanguageModelServer(_Section):
     """An optional local language model behind an OpenAI-compatible API; off while url is empty."""
 
@@ -205,6 +229,7 @@ class Settings(_Section):
     turns: Turns = Turns()
     call: CallLimits = CallLimits()
     dialogue: DialogueServer = DialogueServer()
+    confidence: Confidence = Confidence()
     llm: LanguageModelServer = LanguageModelServer()
     backend: Backend = Backend()
     recording: Recording = Recording()

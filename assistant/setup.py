@@ -104,7 +104,8 @@ def card_sentences() -> list[str]:
 
 
 def _answer(card: policies.Card) -> str:
-    return f"{card.answer}依据是{card.basis}。{card.offer.question if card.offer else ''}"
+    offer = card.offer.question if card.offer else ""
+    return f"{card.named}{card.answer}依据是{card.basis}。{offer}"
 
 
 def _sentences(texts: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from assistant import settings as configuration
-from assistant.dialogue import resilient
+from assistant.dialogue import resilient, surety
 from assistant.dialogue.dialogue import (
     CallStarted,
     DialogueUnavailable,
@@ -184,10 +184,49 @@ async def test_what_was_heard_goes_with_the_turn_alone_and_only_where_it_is_know
         {
             "sender": "c1",
             "message": "第二个再说一遍",
-            "metadata": {"told": {"text": told.text, "heard": 9}},
+            "metadata": bodies[1]["metadata"] | {"told": {"text": told.text, "heard": 9}},
         },
-        {"sender": "c1", "message": '/keyed{"digits": "1"}'},
+        {"sender": "c1", "message": '/keyed{"digits": "1"}', "metadata": {}},
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "decision"),
+    [
+        (Transcript("失业金怎么领", 0.8), [{"custom": {"decided": "implied"}}], "implied"),
+        (Transcript("失业金怎么领", 0.8), [{"text": "好。"}], "accepted"),
+        (Keys("1"), [{"custom": {"decided": "implied"}}], ""),
+        (Silence(1), [{"text": "好。"}], ""),
+    ],
+)
+async def test_what_was_heard_is_told_with_how_sure_it_is_and_the_answer_what_was_decided(
+    said: Said, told: list[dict[str, Any]], decision: str
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def rasa_answers(request: web.Request) -> web.Response:
+        body = await request.json()
+        if request.path.endswith("/model/parse"):
+            ranking = [{"name": "policy/x", "confidence": 0.9}, {"name": "y", "confidence": 0.04}]
+            answer = {"intent": {"name": "policy", "confidence": 0.9}, "intent_ranking": ranking}
+            return web.json_response({**answer, "meaning": "policy/x", "digits": ""})
+        if request.path.endswith("/webhook"):
+            sent.append(body["metadata"])
+        return web.json_response(told)
+
+    async with _rasa_that(rasa_answers) as settings, RasaDialogue(settings, str) as rasa:
+        response = await rasa.respond("c1", said)
+    assert response.decision == decision
+    if isinstance(said, Transcript):
+        [metadata] = sent
+        expected = surety.load("whisper").judge(
+            Hypothesis(said.text, 0.8, "policy/x", 0.9, second=0.04), "free"
+        )
+        assert metadata == {"surety": expected.metadata()}
+        assert response.sure == expected.sure
+    else:
+        assert sent == [{}]
+        assert response.sure is None
 
 
 async def test_a_fault_while_anticipating_is_told_by_the_turn(unreachable: Settings) -> None:

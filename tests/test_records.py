@@ -45,6 +45,8 @@ def turn_row(index: int = 0, said: str = "养老金查一下") -> TurnRow:
         replies=["查到了。"],
         heard="查到",
         latencies={"endpoint_ms": 610, "first_audio_ms": 1100},
+        sure=0.64,
+        decision="implied",
         timeline=[{"mark": "speech_start", "at_ms": 1000}],
     )
 
@@ -167,7 +169,9 @@ def test_past_calls_are_listed_and_shown(
     assert cli.main([*chosen, "list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["outcome"] == "completed"
     assert cli.main([*chosen, "show", "call-1"]) == 0
-    assert "养老金查一下" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "养老金查一下" in out
+    assert "implied, sure 0.64 · q_pension_payment 0.97" in out
     assert cli.main([*chosen, "show", "call-1", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["started_at"].startswith("2026-11-23T")

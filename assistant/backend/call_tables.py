@@ -37,6 +37,8 @@ class TurnRecord(Base):
     alternatives: Mapped[list[Any]] = mapped_column(JSON)
     intent: Mapped[str | None] = mapped_column(String(64))
     confidence: Mapped[float]
+    sure: Mapped[float | None]
+    decision: Mapped[str] = mapped_column(String(16))
     replies: Mapped[list[Any]] = mapped_column(JSON)
     heard: Mapped[str | None] = mapped_column(Text)
     latencies: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -48,6 +48,12 @@ def register(benches: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         action=argparse.BooleanOptionalAction,
         help="ask the served dialogue what was understood; default: without a folder",
     )
+    asr.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit how sure the dialogue may be of what this engine hears, on these recordings or, "
+        "without a folder, on tests/data/tuning.tsv; writes configs/calibration.json",
+    )
     asr.add_argument("--json", action="store_true", help="one JSON object on standard output")
     asr.add_argument("--plot", type=Path, metavar="PNG", help="draw the error rates")
     asr.set_defaults(run=run)
@@ -56,6 +62,7 @@ def register(benches: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     """Measure recognition and print it; returns 1 where an engine or a model is missing."""
     from assistant import asr_corpus, bench_asr
+    from assistant.bench_nlu import HELD_OUT, TUNING
     from assistant.models import ModelError
     from assistant.speech import recognizers
 
@@ -65,12 +72,14 @@ def run(args: argparse.Namespace) -> int:
         utterances = (
             asr_corpus.read_folder(args.folder, args.expect)
             if args.folder
-            else asr_corpus.own(progress=_tell)
+            else asr_corpus.own(TUNING if args.calibrate else HELD_OUT, progress=_tell)
         )
     except ModelError as error:
         print(f"hotline: {error}", file=sys.stderr)
         return 1
     heard = bench_asr.hear(engines, utterances, args.codec, args.noise, _tell)
+    if args.calibrate:
+        return asyncio.run(_calibrate(settings, args, heard))
     if args.understood or (args.understood is None and not args.folder):
         heard = asyncio.run(_understanding(settings, args, heard))
     found = bench_asr.report(heard)
@@ -88,6 +97,25 @@ async def _understanding(
 
     async with running_services(settings, args.config, args.overrides) as serving:
         return await bench_asr.understand(serving, heard)
+
+
+async def _calibrate(
+    settings: configuration.Settings, args: argparse.Namespace, heard: "Sequence[Heard]"
+) -> int:
+    from assistant import bench_surety
+    from assistant.dialogue import surety
+    from assistant.running import running_services
+
+    engine = heard[0].condition.engine
+    own = [each for each in heard if each.condition.engine == engine]
+    async with running_services(settings, args.config, args.overrides) as serving:
+        turns = await bench_surety.judge(serving, own)
+    found = bench_surety.calibrate(engine, turns)
+    bench_surety.write(found, surety.FILE)
+    figures = bench_surety.report(found, settings.confidence)
+    print(json.dumps(figures) if args.json else bench_surety.table(figures))
+    _tell(f"{surety.FILE}: written for {engine}; `hotline serve` uses it from its next start")
+    return 0
 
 
 def _tell(line: str) -> None:

@@ -122,6 +122,8 @@ def _print_call(call: "CallRecord", found: "list[TurnRecord]", *, as_json: bool)
         facts = [f"{name} {ms}" for name, ms in turn.latencies.items()]
         if turn.intent:
             facts.insert(0, f"{turn.intent} {turn.confidence:.2f}")
+        if turn.sure is not None:
+            facts.insert(0, f"{turn.decision}, sure {turn.sure:.2f}")
         if facts:
             print(f"{'':11}         {' · '.join(facts)}")
 

@@ -95,6 +95,10 @@ class Response:
     """The hypothesis that was understood; it need not be the recogniser's first."""
     cards: list[str] = field(default_factory=list)
     """Ids of the policy cards that were answered."""
+    sure: float | None = None
+    """Probability that the caller was understood rightly; None where nothing was heard."""
+    decision: str = ""
+    """accepted, implied, confirmed, asked, keypad or person; empty where nothing was heard."""
 
 
 class Dialogue(Protocol):

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assistant.completeness import NUMBER_LENGTH, is_whole
 from assistant.speech.recognizer import Alternative, Expecting, Transcript
 
 MOST_HYPOTHESES = 3
@@ -11,9 +12,6 @@ MOST_HYPOTHESES = 3
 
 LONGEST_TEXT = 300
 """Characters; at five a second nobody says more in the longest turn of 30 s, twice over."""
-
-LENGTHS: dict[Expecting, int] = {"id_number": 18, "pin": 6}
-"""How many digits are awaited."""
 
 SOUND_WEIGHT = 0.5
 """Exponent of the recogniser's confidence: it is less reliable than the classifier's."""
@@ -37,6 +35,8 @@ class Hypothesis:
     """The classifier's confidence, from 0 to 1."""
     digits: str = ""
     """What the text is when read as a number."""
+    second: float = 0.0
+    """The classifier's confidence in the next meaning."""
 
 
 def candidates(transcript: Transcript) -> list[Alternative]:
@@ -63,9 +63,10 @@ def clean(text: str) -> str:
 
 
 def choose(hypotheses: Sequence[Hypothesis], expecting: Expecting = "free") -> Hypothesis:
-    """The most probable one of at least one; where a number is awaited, one of its length."""
-    awaited = LENGTHS.get(expecting)
-    fitting = [each for each in hypotheses if len(each.digits) == awaited] or hypotheses
+    """The most probable one of at least one; where a number is awaited, one that can be it."""
+    awaited = NUMBER_LENGTH.get(expecting)
+    whole = [each for each in hypotheses if is_whole(each.digits, expecting)]
+    fitting = whole or [each for each in hypotheses if len(each.digits) == awaited] or hypotheses
     loudest = max(each.heard for each in fitting) or 1.0
     # max() keeps the first of equals, and they come best heard first.
     return max(fitting, key=lambda each: joint(each, loudest))

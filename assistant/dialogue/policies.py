@@ -161,6 +161,11 @@ class Card(_Part):
         return f"{INTENT}/{self.id}"
 
     @property
+    def named(self) -> str:
+        """What the answer begins with where it is not quite certain that this was asked."""
+        return f"您问的是{self.title}。"
+
+    @property
     def texts(self) -> dict[str, str]:
         """What is spoken of the card, by field."""
         return {"answer": self.answer, "more": self.more, "basis": self.basis}
@@ -369,7 +374,7 @@ def spoken(cards: Sequence[Card], known: dict[str, Parameter] | None = None) -> 
     return {
         "cards": {
             card.id: card.model_dump(mode="json", exclude={"says", "checked", "id"})
-            | {"leads_to": card.offer.leads_to if card.offer else None}
+            | {"leads_to": card.offer.leads_to if card.offer else None, "named": card.named}
             for card in cards
         },
         "parameters": {

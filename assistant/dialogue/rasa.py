@@ -9,6 +9,7 @@ from typing import Any, Self, assert_never, get_args
 
 import aiohttp
 
+from assistant.dialogue import surety
 from assistant.dialogue.dialogue import (
     CallStarted,
     Control,
@@ -26,6 +27,7 @@ from assistant.dialogue.dialogue import (
     Volume,
 )
 from assistant.dialogue.hypotheses import SOUND_WEIGHT, Hypothesis, candidates, choose, joint
+from assistant.dialogue.surety import Surety
 from assistant.settings import Settings
 from assistant.speech.recognizer import Alternative, Expecting, Transcript
 from assistant.speech.repair import mend
@@ -45,20 +47,38 @@ REPAIRED = REPAIRED_WEIGHT**SOUND_WEIGHT
 _SILENCE = ("no_input", "no_input_again", "no_input_last")
 
 
+ACCEPTED = "accepted"
+"""What became of a turn of which the actions say nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """What was meant and, where words were heard, how sure that is."""
+
+    chosen: Hypothesis
+    surety: Surety | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Ahead:
     """A turn understood before it was certain."""
 
     said: Transcript
-    parsing: asyncio.Task[Hypothesis]
+    parsing: asyncio.Task[Meant]
 
 
 class RasaDialogue:
     """A Dialogue that asks Rasa; use it with `async with`."""
 
-    def __init__(self, settings: Settings, repair: Callable[[str], str] = mend) -> None:
-        """`repair` puts the homophones of a text right; it runs in a thread."""
+    def __init__(
+        self, settings: Settings, repair: Callable[[str], str] = mend, engine: str = "whisper"
+    ) -> None:
+        """`repair` puts the homophones of a text right, in a thread; `engine` is who listens.
+
+        Raises ConfigError where the calibration cannot be read.
+        """
         self._repair = repair
+        self._calibration = surety.load(engine)
         self._url = settings.rasa_url
         self._timeout_s = settings.dialogue.timeout_s
         self._awaited: dict[str, Expecting] = {}
@@ -86,10 +106,13 @@ class RasaDialogue:
         """The replies to what was said; raises DialogueUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                meant = await self._taken(call_id, said)
-                message: dict[str, Any] = {"sender": call_id, "message": meant.text}
-                if told:
-                    message["metadata"] = {"told": asdict(told)}
+                taken = await self._taken(call_id, said)
+                meant = taken.chosen
+                message = {
+                    "sender": call_id,
+                    "message": meant.text,
+                    "metadata": _metadata(taken, told),
+                }
                 messages = await self._request("POST", "/webhooks/rest/webhook", message)
         except TimeoutError:
             raise DialogueUnavailable(
@@ -104,6 +127,8 @@ class RasaDialogue:
             meant.understood,
             "" if meant.text.startswith("/") else meant.text,
             [card for message in messages for card in message.get("custom", {}).get("cards", [])],
+            taken.surety.sure if taken.surety else None,
+            _decision(taken, messages),
         )
 
     def anticipate(self, call_id: str, said: Transcript) -> None:
@@ -124,7 +149,11 @@ class RasaDialogue:
         except (DialogueUnavailable, TimeoutError):
             return  # a Rasa that is down has lost the conversation anyway
 
-    async def _taken(self, call_id: str, said: Said) -> Hypothesis:
+    async def meant(self, said: Transcript, expecting: Expecting) -> Meant:
+        """What the words mean, and how sure that is; changes no conversation."""
+        return await self._meant(said, expecting)
+
+    async def _taken(self, call_id: str, said: Said) -> Meant:
         """What was meant; known already where it was anticipated in just these words."""
         ahead = self._ahead.get(call_id)
         try:
@@ -138,7 +167,7 @@ class RasaDialogue:
         if ahead := self._ahead.pop(call_id, None):
             ahead.parsing.cancel()
 
-    async def _meant(self, said: Said, expecting: Expecting) -> Hypothesis:
+    async def _meant(self, said: Said, expecting: Expecting) -> Meant:
         match said:
             case CallStarted():
                 return _command("start")
@@ -154,7 +183,8 @@ class RasaDialogue:
                 parsed = await asyncio.gather(*[self._parse(each) for each in heard])
                 if expecting == "free" and joint(choose(parsed), heard[0].confidence) < REPAIRED:
                     parsed += await self._repaired(heard)
-                return choose(parsed, expecting)
+                chosen = choose(parsed, expecting)
+                return Meant(chosen, self._calibration.judge(chosen, expecting))
             case _:
                 assert_never(said)
 
@@ -171,8 +201,14 @@ class RasaDialogue:
     async def _parse(self, heard: Alternative) -> Hypothesis:
         parsed = await self._request("POST", "/model/parse", {"text": heard.text})
         confidence = parsed["intent"]["confidence"]
+        others = (
+            each["confidence"]
+            for each in parsed.get("intent_ranking", ())
+            if each["name"] != parsed["meaning"]
+        )
+        second = max(others, default=0.0)
         return Hypothesis(
-            heard.text, heard.confidence, parsed["meaning"], confidence, parsed["digits"]
+            heard.text, heard.confidence, parsed["meaning"], confidence, parsed["digits"], second
         )
 
     async def _request(self, method: str, path: str, body: object) -> Any:
@@ -226,7 +262,19 @@ def to_control(custom: dict[str, Any]) -> Control | None:
     return None
 
 
-def _retrieved(parsing: asyncio.Task[Hypothesis]) -> None:
+def _metadata(meant: Meant, told: Told | None) -> dict[str, Any]:
+    """What the actions are told beside the words."""
+    sure = {"surety": meant.surety.metadata()} if meant.surety else {}
+    return sure | ({"told": asdict(told)} if told else {})
+
+
+def _decision(meant: Meant, messages: list[dict[str, Any]]) -> str:
+    """What became of a turn in which words were heard."""
+    told = (message.get("custom", {}).get("decided") for message in messages)
+    return next((each for each in told if each), ACCEPTED) if meant.surety else ""
+
+
+def _retrieved(parsing: asyncio.Task[Meant]) -> None:
     """A fault is respond()'s to tell; nobody may ever ask for the parse."""
     if not parsing.cancelled():
         parsing.exception()
@@ -239,6 +287,7 @@ def _awaited(replies: list[Reply]) -> Expecting:
     return "free"
 
 
-def _command(intent: str, entities: dict[str, str] | None = None) -> Hypothesis:
+def _command(intent: str, entities: dict[str, str] | None = None) -> Meant:
     """A message that Rasa takes as this intent, without understanding any text."""
-    return Hypothesis(f"/{intent}{json.dumps(entities) if entities else ''}", 1.0, intent, 1.0)
+    text = f"/{intent}{json.dumps(entities) if entities else ''}"
+    return Meant(Hypothesis(text, 1.0, intent, 1.0))

@@ -51,7 +51,7 @@ def rasa_command(settings: Settings, model: Path) -> Command:
         "--endpoints", "endpoints.yml",
         "--credentials", "credentials.yml",
     ]  # fmt: skip
-    env = rasa_environment() | {"HOTLINE_ACTIONS_URL": settings.actions_url}
+    env = rasa_environment() | _judging(settings) | {"HOTLINE_ACTIONS_URL": settings.actions_url}
     return Command(argv, env, RASA_PROJECT)
 
 
@@ -79,8 +79,16 @@ def rasa_environment() -> dict[str, str]:
     }
 
 
-def _actions_environment(settings: Settings, cards: Path) -> dict[str, str]:
+def _judging(settings: Settings) -> dict[str, str]:
+    """How sure the dialogue must be, and how often it may fail."""
     return {
+        "HOTLINE_CONFIDENCE": settings.confidence.model_dump_json(),
+        "HOTLINE_PATIENCE": str(settings.dialogue.patience),
+    }
+
+
+def _actions_environment(settings: Settings, cards: Path) -> dict[str, str]:
+    return _judging(settings) | {
         # rasa_sdk listens on every address unless told otherwise.
         "SANIC_HOST": "127.0.0.1",
         "HOTLINE_BACKEND_URL": settings.backend_url,

@@ -6,7 +6,7 @@ Nothing is invented: every sentence is a card's, a calculator's, or one of the d
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from rasa_sdk import Action, Tracker
 from rasa_sdk.events import FollowupAction, SlotSet
@@ -15,9 +15,22 @@ from rasa_sdk.types import DomainDict
 
 from actions.calculation import begun, changed, say_result, step, taken
 from actions.cards import NEXT_STEP, Card, cards
-from actions.conversation import ask_back, ask_which, misses_in_a_row, suggestions
+from actions.conversation import (
+    CORRECTION,
+    ask_back,
+    ask_or_ask_back,
+    ask_whether,
+    ask_which,
+    last_said,
+    misses_in_a_row,
+    refused,
+    suggestions,
+    turn_of,
+)
+from actions.forms import missed_in_form
 from actions.quantities import values
 from actions.retrieval import index
+from actions.surety import Cost, Decision, decide, thresholds
 from actions.understanding import Meaning, Understood, understand, understood
 
 Events = list[dict[str, Any]]
@@ -25,15 +38,17 @@ Events = list[dict[str, Any]]
 OUT_OF_SCOPE = "out_of_scope"
 
 SURE = 0.45
-"""From this confidence on a card is the answer."""
-CLEAR = 2.5
-"""Below SURE, a card that is so many times likelier than the next one is the answer too."""
+"""From this confidence on a question stands for itself, beside the last answer."""
 LIKELY = 0.25
 """Below this no card is the answer by the classifier alone."""
 EACH_SURE = 0.6
 """What each of several questions in one breath must reach."""
 FOUND = 0.8
 """Share of the best BM25 score from which a card found by its text is the answer."""
+HOPEFUL = 0.3
+"""… and from which it is worth a guess."""
+EVEN = 2.0
+"""Two cards within this factor are asked about together: which of them?"""
 MOST_AT_ONCE = 3
 """Nobody keeps more answers in mind."""
 
@@ -74,11 +89,6 @@ _RETIRING = re.compile("退休|退下来|退得了|能退")
 
 _ONLY_SEX = re.compile("(男|女)(?:的|人|性|职工|同志|士)?")
 
-_CORRECTION = re.compile(
-    r"^(?:不是|不对|错了|你?听错了?|你?搞错了?|你?弄错了?|不是这个|我不是问这个)+[，,。\s]*"
-    r"(?:我)?(?:是|想)*(?:问|说|讲)?的?是?"
-)
-
 _QUESTION = re.compile(
     r"吗|呢|么|怎|咋|啥|多少|多久|多大|几|哪|谁|如何|是不是|能不能|要不要|可不可以|有没有|行不行|需不需要|可以|能"
 )
@@ -87,6 +97,13 @@ _BREATH = re.compile(
 )
 SHORTEST_QUESTION = 4
 """Characters; less is no question of its own."""
+
+
+class Found(NamedTuple):
+    """A card, and how sure it is that the caller means it."""
+
+    card: Card
+    sure: float
 
 
 class ActionAdvise(Action):
@@ -114,6 +131,7 @@ class Adviser:
         self._tracker = tracker
         self._domain = domain
         self._said = understood(tracker.latest_message)
+        self._turn = turn_of(tracker)
         self._last = cards().get(tracker.get_slot("card"))
         self._province: str | None = tracker.get_slot("province")
         self._events: Events = []
@@ -134,17 +152,40 @@ class Adviser:
         if await self._recalculated() or self._place():
             return None
         if self._said.intent == "do_not_know":
-            return self._dispatcher.utter_message(response="utter_nothing_said_yet")
+            return self._ask("utter_nothing_said_yet")
         if chosen := self._chosen():
             return self._answer(chosen)
         await self._corrected()
         if self._said.intent == OUT_OF_SCOPE:
             return await self._not_ours()
+        self._drop_refused()
         if several := await self._several():
             return self._answer_all(several)
         if follow_up := await self._follow_up():
-            return self._answer(follow_up)
+            return self._act_on(follow_up)
         return self._decide()
+
+    def _ask(self, response: str) -> None:
+        ask_or_ask_back(response, self._dispatcher, self._tracker, self._domain)
+
+    def _sure_of(self, meaning: Meaning, among: Sequence[Meaning]) -> float:
+        """Of this meaning beside the others of these."""
+        others = (each.confidence for each in among if each.name != meaning.name)
+        return self._turn.given(meaning.confidence, max(others, default=0.0))
+
+    def _act_on(self, found: Found) -> None:
+        """Answer, name the matter and answer, or ask whether it is meant."""
+        match decide(found.sure, Cost.ANSWER, thresholds()):
+            case Decision.ACCEPT:
+                self._answer(found.card)
+            case Decision.IMPLY:
+                self._answer(found.card, named=True)
+            case _ if misses_in_a_row(self._tracker) == 1:
+                ask_whether(self._dispatcher, self._domain, found.card.meaning)
+            case _:
+                guesses = [found.card.meaning, *(each.name for each in self._said.cards)]
+                unlike = list(dict.fromkeys(guesses))
+                ask_back(self._dispatcher, self._tracker, self._domain, unlike)
 
     # What the conversation is about.
 
@@ -155,7 +196,7 @@ class Adviser:
 
     def _basis(self) -> None:
         if self._last is None:
-            self._dispatcher.utter_message(response="utter_nothing_said_yet")
+            self._ask("utter_nothing_said_yet")
             return
         self._say(f"依据是{self._last.basis}。", None if self._in_form else NEXT_STEP)
 
@@ -165,7 +206,7 @@ class Adviser:
 
     def _detail(self) -> None:
         if self._last is None:
-            self._dispatcher.utter_message(response="utter_nothing_said_yet")
+            self._ask("utter_nothing_said_yet")
             return
         self._say(
             cards().spoken(self._last.more, self._province), None if self._in_form else NEXT_STEP
@@ -192,7 +233,8 @@ class Adviser:
         offered = [cards().get(name) for name in suggestions(self._tracker)]
         text = self._said.text
         pair = [card for card in offered if card]
-        if len(pair) < 2 or len(text) > LONGEST_ELLIPSIS:
+        badly_heard = self._turn.heard < thresholds().confirm
+        if len(pair) < 2 or len(text) > LONGEST_ELLIPSIS or badly_heard:
             return None
         scores = [
             self._said.confidence(card.meaning) + _own_characters(text, card, other)
@@ -205,14 +247,19 @@ class Adviser:
 
     async def _corrected(self) -> None:
         """不是，我问的是…: only what comes after counts, and the last answer was wrong."""
-        rest = _CORRECTION.sub("", self._said.text)
+        rest = CORRECTION.sub("", self._said.text)
         if rest == self._said.text or len(rest) < SHORTEST_QUESTION:
             return
         said = await understand(rest)
         wrong = self._last.meaning if self._last else ""
-        self._said = Understood(
-            rest, said.intent, [each for each in said.ranking if each.name != wrong]
-        )
+        ranking = [each for each in said.ranking if each.name != wrong]
+        self._said = Understood(rest, said.intent, ranking)
+
+    def _drop_refused(self) -> None:
+        """What the caller has just denied is not offered again."""
+        if wrong := refused(self._tracker):
+            left = [each for each in self._said.ranking if each.name not in wrong]
+            self._said = replace(self._said, ranking=left)
 
     async def _several(self) -> list[Card]:
         """The cards of several questions in one breath; none where there is but one."""
@@ -230,7 +277,7 @@ class Adviser:
                 found[card.id] = card
         return list(found.values())[:MOST_AT_ONCE] if len(found) > 1 else []
 
-    async def _follow_up(self) -> Card | None:
+    async def _follow_up(self) -> Found | None:
         """A question that leaves out what it is about: the subject of the last answer."""
         text = self._said.text
         if self._last is None or len(text) > LONGEST_ELLIPSIS:
@@ -252,8 +299,9 @@ class Adviser:
         if stands and not bare and self._said.intent == "policy":
             return None  # it stands for itself, on another subject
         best = max(near + alone, key=lambda each: each.confidence, default=None)
-        if best and best.confidence >= LIKELY:
-            return cards().get(best.name)
+        card = cards().get(best.name) if best else None
+        if card and best and best.confidence >= LIKELY:
+            return Found(card, self._sure_of(best, near + alone))
         hopeful = near and near[0].confidence >= LIKELY / 2
         if hopeful or (self._said.intent == "follow_up" and whole.cards):
             # Whatever is likeliest of this subject; with two of a kind, ask which.
@@ -274,11 +322,18 @@ class Adviser:
     async def _not_ours(self) -> None:
         """Out of scope by itself; 对方全责呢 may yet go on about the last answer."""
         if follow_up := await self._follow_up():
-            return self._answer(follow_up)
+            return self._act_on(follow_up)
         if _OURS.search(self._said.text):
             self._said = replace(self._said, intent="policy")
-        if self._said.intent == "policy":
+        if self._said.intent == "policy" or self._turn.sure < thresholds().imply:
             return self._decide()
+        said = [
+            (each.get("metadata") or {}).get("utter_action") for each in last_said(self._tracker)
+        ]
+        if "utter_out_of_scope" in said:  # twice in a row: perhaps it was misheard
+            return self._dispatcher.utter_message(response="utter_out_of_scope_again")
+        if "utter_out_of_scope_again" in said:
+            return ask_back(self._dispatcher, self._tracker, self._domain, [])
         return self._dispatcher.utter_message(response="utter_out_of_scope")
 
     # The answer.
@@ -295,30 +350,32 @@ class Adviser:
         if card and self._said.intent == "policy":
             if second.confidence and _TOPIC_ALONE.fullmatch(self._said.text):
                 return self._ask_which(first, second)
-            clear = first.confidence >= max(LIKELY, CLEAR * second.confidence)
-            if first.confidence >= SURE or clear:
-                return self._answer(card)
-            once = misses_in_a_row(self._tracker) == 1
-            if once and first.confidence >= LIKELY / 2 and second.confidence:
-                return self._ask_which(first, second)
+            sure = self._sure_of(first, self._said.ranking)
+            if decide(sure, Cost.ANSWER, thresholds()) is not Decision.ASK:
+                if sure < thresholds().imply and second.confidence >= first.confidence / EVEN:
+                    return self._ask_which(first, second)
+                return self._act_on(Found(card, sure))
         if self._said.intent in ("inform_value", "correct_me", "follow_up"):
-            response = "utter_say_again" if self._said.intent == "correct_me" else None
-            return self._dispatcher.utter_message(response=response or "utter_nothing_said_yet")
-        found = index().rank(self._said.text)[:2]
-        if found and found[0][1] >= FOUND:
-            return self._answer(found[0][0])
+            correcting = self._said.intent == "correct_me"
+            return self._ask("utter_say_again" if correcting else "utter_nothing_said_yet")
+        found = [each for each in index().rank(self._said.text)[:2] if each[1] >= HOPEFUL]
+        well_heard = self._turn.heard >= thresholds().imply
+        if found and found[0][1] >= FOUND and well_heard:
+            return self._answer(found[0][0], named=True)
         guesses = [each.name for each in self._said.ranking if each.confidence >= LIKELY / 4]
         guesses += [card.meaning for card, _ in found]
         return ask_back(self._dispatcher, self._tracker, self._domain, list(dict.fromkeys(guesses)))
 
     def _ask_which(self, first: Meaning, second: Meaning) -> None:
-        """Which of the two is meant? Once; then in other words, then with a person."""
+        """Which of the two is meant? Once; then with keys, then with a person."""
         if misses_in_a_row(self._tracker) > 1:
-            ask_back(self._dispatcher, self._tracker, self._domain, [])
+            guesses = [first.name, second.name]
+            ask_back(self._dispatcher, self._tracker, self._domain, guesses)
         else:
             ask_which(self._dispatcher, self._domain, first.name, second.name)
 
-    def _answer(self, card: Card) -> None:
+    def _answer(self, card: Card, *, named: bool = False) -> None:
+        """`named`: begins with what was asked, as it may have been something else."""
         if not card.calculator and "born" in values(self._said.text):
             # With a birth month the caller's own date is the answer, not the rule.
             card = next((each for each in cards() if each.is_calculated_from_birth(card)), card)
@@ -326,8 +383,9 @@ class Adviser:
             card = self._calculator_of(card) or card
         self._events.append(SlotSet("card", card.id))
         if card.calculator:
-            return self._calculate(card)
-        self._say(self._answer_with_basis(card), card.question or NEXT_STEP, card.leads_to, [card])
+            return self._calculate(card, named)
+        text = (card.named if named else "") + self._answer_with_basis(card)
+        self._say(text, card.question or NEXT_STEP, card.leads_to, [card], named)
         return None
 
     def _answer_all(self, several: list[Card]) -> None:
@@ -346,9 +404,13 @@ class Adviser:
         next_step: str | None,
         leads_to: str | None = None,
         cards_told: Sequence[Card] = (),
+        named: bool = False,
     ) -> None:
         """Say it with the next step; inside a form, whose question is the next step, without."""
         control: dict[str, Any] = {"cards": [card.id for card in cards_told]}
+        control["decided"] = "implied" if named else "accepted"
+        if cards_told:
+            control["means"] = cards_told[-1].meaning
         if next_step is not None:
             control["expect"] = "yes_no" if leads_to else "free"
         if leads_to:
@@ -368,12 +430,12 @@ class Adviser:
                 return other
         return None
 
-    def _calculate(self, card: Card) -> None:
+    def _calculate(self, card: Card, named: bool) -> None:
         assert card.calculator
         takes = cards().takes[card.calculator]
         known = {k: v for k, v in values(self._said.text).items() if k in takes}
         answer = "" if known else cards().spoken(card.answer, self._province)
-        self._say(answer, None, cards_told=[card])
+        self._say((card.named if named else "") + answer, None, cards_told=[card], named=named)
         self._events += [
             SlotSet("calculation", begun(card.calculator, card.id, known)),
             SlotSet("calculated", None),
@@ -429,17 +491,25 @@ class Adviser:
                 self._events += await step(going_on, self._dispatcher, self._tracker)
                 return
         meanings = self._said.cards
+        first = meanings[0] if meanings else None
+        card = cards().get(first.name) if first else None
         if self._said.intent == OUT_OF_SCOPE:
-            card = await self._follow_up()
-            if card is None:
+            found = await self._follow_up()
+            if found is None:
                 self._dispatcher.utter_message(response="utter_out_of_scope_in_form")
+                return
         else:
-            card = cards().get(meanings[0].name) if meanings else None
-        if card is None:
+            sure = self._sure_of(first, self._said.ranking) if first else 0.0
+            found = Found(card, sure) if card else None
+        made_of_it = decide(found.sure, Cost.ANSWER, thresholds()) if found else Decision.ASK
+        if found is None or made_of_it not in (Decision.ACCEPT, Decision.IMPLY):
+            self._events += await missed_in_form(self._dispatcher, self._tracker)
             return
+        card, named = found.card, made_of_it is Decision.IMPLY
         if form != "calculator_form":
             self._events.append(SlotSet("card", card.id))
-        self._say(self._answer_with_basis(card), None, cards_told=[card])
+        text = (card.named if named else "") + self._answer_with_basis(card)
+        self._say(text, None, cards_told=[card], named=named)
 
 
 def _for_the_other_sex(title: str, core: str) -> str | None:

@@ -11,8 +11,10 @@ from rasa_sdk.types import DomainDict
 from actions import backend
 from actions.apology import apologise
 from actions.cards import cards
-from actions.identity import is_digression
-from actions.quantities import values
+from actions.conversation import turn_of
+from actions.identity import is_digression, keyed_digits
+from actions.quantities import MAY_BE_UNKNOWN, MONEY, values
+from actions.surety import patience, thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,23 @@ EXPECTED = {
     "balance": "amount",
 }
 """The kind of answer that is awaited, where it is not free speech."""
+
+_OF_KEYS = {
+    "gender": {"1": "男的", "2": "女的"},
+    "post": {"1": "管理技术岗", "2": "工人岗", "3": "不清楚"},
+}
+_UNIT = {
+    "year": "年", "months": "年", "carried": "个月", "age": "岁", "index": "成", "grade": "级",
+}  # fmt: skip
+
+
+def as_said(keys: str, asked: str | None) -> str:
+    """What a caller would have said who keyed this for the value asked for."""
+    if asked in _OF_KEYS:
+        return _OF_KEYS[asked].get(keys, "")
+    if asked == "born":
+        return f"{keys[:4]}年{keys[4:6]}月" if len(keys) in (6, 8) else ""
+    return keys + ("块" if asked in MONEY else _UNIT.get(asked or "", ""))
 
 
 def begun(name: str, card_id: str, inputs: dict[str, str]) -> Calculation:
@@ -76,14 +95,29 @@ async def step(
         inputs = {k: v for k, v in calculation["inputs"].items() if k != answer["input"]}
         misses = calculation["misses"] + 1
         calculation = {**calculation, "inputs": inputs, "misses": misses}
-        if misses > MOST_MISSES:
+        if misses > most_misses():
             return dropped(calculation)
-    calculation = {**calculation, "asked": answer["input"], "prompt": answer["spoken"]}
+        if misses > 1:
+            dispatcher.utter_message(response="utter_value_unfit")
+    else:
+        misses = 0
+    calculation = {
+        **calculation,
+        "asked": answer["input"],
+        "prompt": answer["spoken"],
+        "again": in_other_words(answer["input"]) if misses > 1 else None,
+    }
     return [SlotSet("calculation", calculation), SlotSet("calculated", None)]
 
 
-MOST_MISSES = 2
-"""The third miss in a row ends the calculation: a person who does not know stays ignorant."""
+def most_misses() -> int:
+    """One more in a row ends the calculation: a person who does not know stays ignorant."""
+    return max(patience() - 1, 1)
+
+
+def in_other_words(asked: str) -> str:
+    """The response that asks for a value once more, by voice or by keys."""
+    return f"utter_again_{'amount' if asked in MONEY else asked}"
 
 
 def dropped(calculation: Calculation) -> Events:
@@ -107,6 +141,11 @@ class ValidateCalculatorForm(FormValidationAction):
         if tracker.get_slot("requested_slot") != "calculated":  # the form begins
             return await step(calculation, dispatcher, tracker)
         text = tracker.latest_message.get("text") or ""
+        keys = keyed_digits(tracker)
+        if keys is not None:
+            text = as_said(keys, calculation["asked"])
+        elif turn_of(tracker).heard < thresholds().confirm:
+            return await missed(calculation, dispatcher, tracker)
         # 查一下余额 is no answer, though a number might be read out of it.
         if is_digression(tracker) and not taken({**calculation, "asked": None}, text):
             return []
@@ -124,15 +163,19 @@ async def missed(
 ) -> Events:
     """Nothing usable was said: ask again, then go on without the value where that is possible."""
     misses = calculation["misses"] + 1
-    if misses > MOST_MISSES:
+    asked = calculation["asked"]
+    if misses > most_misses():
         return dropped(calculation)
-    calculation = {**calculation, "misses": misses}
-    if misses == MOST_MISSES:
-        inputs = {**calculation["inputs"], calculation["asked"]: UNKNOWN}
-        # Where it is needed after all, the refusal is this miss.
-        going_on = {**calculation, "inputs": inputs, "misses": misses - 1}
-        return await step(going_on, dispatcher, tracker)
-    dispatcher.utter_message(response="utter_value_unheard")
+    if misses == most_misses() and asked in MAY_BE_UNKNOWN:
+        inputs = {**calculation["inputs"], asked: UNKNOWN}
+        return await step({**calculation, "inputs": inputs, "misses": 0}, dispatcher, tracker)
+    if misses == most_misses():
+        response: str | None = "utter_value_person"
+    else:
+        dispatcher.utter_message(response="utter_value_unheard")
+        # With much patience the first words come back every other time.
+        response = in_other_words(asked) if misses % 2 else None
+    calculation = {**calculation, "misses": misses, "again": response}
     return [SlotSet("calculation", calculation), SlotSet("calculated", None)]
 
 
@@ -144,8 +187,13 @@ class ActionAskCalculated(Action):
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         calculation = tracker.get_slot("calculation")
-        expected = EXPECTED.get(calculation["asked"], "free")
-        dispatcher.utter_message(text=calculation["prompt"], json_message={"expect": expected})
+        control: dict[str, Any] = {"expect": EXPECTED.get(calculation["asked"], "free")}
+        if response := calculation.get("again"):
+            found = domain["responses"][response][0]
+            control.update(found["custom"])
+            dispatcher.utter_message(text=found["text"], json_message=control)
+        else:
+            dispatcher.utter_message(text=calculation["prompt"], json_message=control)
         return []
 
 

@@ -28,6 +28,8 @@ class Card:
     answer: str
     more: str
     basis: str
+    named: str
+    """Said before the answer where it is not quite certain that this was asked."""
     depends_on: list[str] = field(default_factory=list)
     calculator: str | None = None
     question: str | None = None
@@ -68,7 +70,7 @@ class Cards:
                 **{
                     name: values[name]
                     for name in (
-                        *("title", "subject", "answer", "more", "basis", "depends_on"),
+                        *("title", "subject", "answer", "more", "basis", "named", "depends_on"),
                         *("calculator", "leads_to", "related", "protected"),
                     )
                 },

@@ -1,6 +1,7 @@
 """Repeating, asking back, and what "yes" or "the first one" refers to."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +11,31 @@ from rasa_sdk.events import ActionExecuted, SlotSet, UserUttered
 from rasa_sdk.executor import CollectingDispatcher
 from rasa_sdk.types import DomainDict
 
+from actions import surety
 from actions.cards import cards
 from actions.items import Item, Listing, listing, noun, places, points_back, rest
+from actions.surety import Cost, Decision, Rung, Turn
 from actions.understanding import meant
 
 Events = list[dict[str, Any]]
 
-CERTAIN_ENOUGH_TO_HANG_UP = 0.7
-"""A misheard question must not end the call: asking once more costs two seconds."""
+NOT_UNDERSTOOD = "nlu_fallback"
+
+CORRECTION = re.compile(
+    r"^(?:不是|不对|错了|你?听错了?|你?搞错了?|你?弄错了?|不是这个|我不是问这个)+[，,。\s]*"
+    r"(?:我)?(?:是|想)*(?:问|说|讲)?的?是?"
+)
+"""What a caller begins with who was taken wrongly; what comes after it is meant."""
+
+ASKING = frozenset(("confirmed", "asked", "keypad", "person"))
+"""Decisions after which the hotline knows no more than before."""
+ANSWERED = frozenset(("accepted", "implied"))
+
+HOPEFUL = 0.06
+"""A meaning less likely than this is not worth offering."""
+
+COMMONEST = ("ask_account_balance", "ask_contributions")
+"""Offered with keys where nothing better is known."""
 
 LOUDEST_DB = 12
 """And as much the other way; beyond it a voice is distorted, and hardly louder."""
@@ -50,7 +68,7 @@ def last_said(tracker: Tracker) -> Events:
 
 
 @dataclass
-class Turn:
+class ToldTurn:
     """What the hotline told in one turn."""
 
     text: str
@@ -69,7 +87,7 @@ class Turn:
         return rest(self.text, len(self.text) - 1) if self.text.endswith("？") else ""
 
 
-def told(tracker: Tracker) -> Iterator[Turn]:
+def told(tracker: Tracker) -> Iterator[ToldTurn]:
     """What was told in the turns before the caller's latest words, the latest first.
 
     A call tells how much of it was heard; in text all of it was.
@@ -92,7 +110,7 @@ def told(tracker: Tracker) -> Iterator[Turn]:
 _KEPT = ("expect", "suggest", "protected")
 
 
-def _turn(said: Events, metadata: dict[str, Any] | None, intent: str) -> Turn:
+def _turn(said: Events, metadata: dict[str, Any] | None, intent: str) -> ToldTurn:
     texts = [event["text"] for event in said if event.get("text")]
     text = "".join(texts)
     controls: dict[str, Any] = {}
@@ -100,7 +118,7 @@ def _turn(said: Events, metadata: dict[str, Any] | None, intent: str) -> Turn:
         custom = (event.get("data") or {}).get("custom") or {}
         controls |= {key: custom[key] for key in _KEPT if key in custom}
     whole = {"text": text, "heard": len(text)} if metadata is None else metadata
-    return Turn(whole["text"], whole["heard"], intent, controls, texts[-1] if texts else "")
+    return ToldTurn(whole["text"], whole["heard"], intent, controls, texts[-1] if texts else "")
 
 
 def suggestions(tracker: Tracker) -> list[str]:
@@ -115,6 +133,16 @@ def suggestions(tracker: Tracker) -> list[str]:
 def as_if_said(intent: str) -> Events:
     """Go on as if the caller had expressed this intent."""
     return [ActionExecuted("action_listen"), UserUttered("", meant(intent))]
+
+
+def turn_of(tracker: Tracker) -> Turn:
+    """What the client has told of the caller's latest words."""
+    return Turn.of(tracker.latest_message.get("metadata"))
+
+
+def decision(tracker: Tracker, cost: Cost) -> Decision:
+    """What to do with the caller's latest words."""
+    return surety.decide(turn_of(tracker).sure, cost, surety.thresholds())
 
 
 class ActionRepeat(Action):
@@ -200,7 +228,7 @@ def tell_again(dispatcher: CollectingDispatcher, tracker: Tracker) -> bool:
 
 
 def _tell_items(
-    dispatcher: CollectingDispatcher, found: Listing, turn: Turn, asked: list[int]
+    dispatcher: CollectingDispatcher, found: Listing, turn: ToldTurn, asked: list[int]
 ) -> bool:
     """Tell them; False where one was not there, which asks the caller for another."""
     all_there = True
@@ -231,7 +259,7 @@ def _tell(
         dispatcher.utter_message(text=item.text)
 
 
-def _close(dispatcher: CollectingDispatcher, turn: Turn, *, is_latest: bool) -> None:
+def _close(dispatcher: CollectingDispatcher, turn: ToldTurn, *, is_latest: bool) -> None:
     """What is next: to hear the rest, or what was asked before."""
     if rest(turn.text, turn.heard):
         dispatcher.utter_message(response="utter_go_on")
@@ -286,6 +314,9 @@ class ActionTakeSuggestion(Action):
         if refers and tell_again(dispatcher, tracker):
             return []
         place = 1 if intent == "choose_second" else 0
+        if intent == "affirm" and len(offered) > 1:  # yes, but which?
+            ask_back(dispatcher, tracker, domain, offered)
+            return []
         if place < len(offered):
             return as_if_said(offered[place])
         dispatcher.utter_message(response="utter_anything_else")
@@ -299,9 +330,58 @@ class ActionNothingMore(Action):
         return "action_nothing_more"
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        certain = tracker.latest_message["intent"]["confidence"] >= CERTAIN_ENOUGH_TO_HANG_UP
+        # A misheard question must not end the call: asking once more costs two seconds.
+        certain = decision(tracker, Cost.LEAVE) is Decision.ACCEPT
         ends = certain and not suggestions(tracker)
         dispatcher.utter_message(response="utter_goodbye" if ends else "utter_anything_else")
+        return []
+
+
+class ActionGoodbye(Action):
+    """Ends the call; asks first where something else may have been said."""
+
+    def name(self) -> str:
+        return "action_goodbye"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        certain = decision(tracker, Cost.LEAVE) is Decision.ACCEPT
+        dispatcher.utter_message(response="utter_goodbye" if certain else "utter_confirm_goodbye")
+        return []
+
+
+class ActionDeny(Action):
+    """No: to an offer, or to what the caller was taken for, which is then asked otherwise."""
+
+    def name(self) -> str:
+        return "action_deny"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        if decided_before(tracker) in ASKING - {"person"} and suggestions(tracker) != ["goodbye"]:
+            ask_back(dispatcher, tracker, domain, guesses_before(tracker), after_no=True)
+        else:
+            dispatcher.utter_message(response="utter_ask_again")
+        return []
+
+
+class ActionNoise(Action):
+    """Sounds and no words: once the hotline says that it listens, then it asks back."""
+
+    def name(self) -> str:
+        return "action_noise"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        ask_or_ask_back("utter_only_noise", dispatcher, tracker, domain)
+        return []
+
+
+class ActionNumber(Action):
+    """A number that nobody has asked for."""
+
+    def name(self) -> str:
+        return "action_number"
+
+    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
+        ask_or_ask_back("utter_no_number_needed", dispatcher, tracker, domain)
         return []
 
 
@@ -318,7 +398,7 @@ class ActionKeyed(Action):
             return as_if_said("human")
         if digits in ("1", "2") and int(digits) <= len(offered):
             return as_if_said(offered[int(digits) - 1])
-        dispatcher.utter_message(response="utter_no_number_needed")
+        ask_or_ask_back("utter_no_number_needed", dispatcher, tracker, domain)
         return []
 
 
@@ -329,23 +409,61 @@ class ActionAskBack(Action):
         return "action_ask_back"
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        ranking = tracker.latest_message.get("intent_ranking") or []
-        ask_back(dispatcher, tracker, domain, [each["name"] for each in ranking])
+        ask_back(dispatcher, tracker, domain, guesses_of(tracker.latest_message))
         return []
 
 
 def ask_back(
-    dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict, guesses: list[str]
+    dispatcher: CollectingDispatcher,
+    tracker: Tracker,
+    domain: DomainDict,
+    guesses: list[str],
+    *,
+    after_no: bool = False,
 ) -> None:
-    """Not understood: which of two is meant, then an example, then a person."""
+    """Not understood: other words each time, then keys, then a person; see `surety.rung`."""
     misses = misses_in_a_row(tracker)
-    named = [guess for guess in guesses if topic(guess, domain)]
-    if misses >= 3:
-        dispatcher.utter_message(response="utter_offer_human")
-    elif misses == 2 or len(named) < 2:
-        dispatcher.utter_message(response="utter_ask_back_again")
+    wrong = refused(tracker)
+    named = [guess for guess in guesses if guess not in wrong and topic(guess, domain)]
+    match surety.rung(misses, surety.patience()):
+        case Rung.GUESSES if len(named) > 1:
+            ask_which(dispatcher, domain, *named[:2], response="utter_ask_back")
+        case Rung.GUESSES:
+            dispatcher.utter_message(response="utter_example")
+        case Rung.EXAMPLE:
+            response = "utter_after_no" if after_no else "utter_ask_back_again"
+            dispatcher.utter_message(response=response)
+        case Rung.KEYS:
+            response = "utter_keypad_after_no" if after_no else "utter_keypad"
+            offered = [*named, *(each for each in COMMONEST if each not in [*named, *wrong])]
+            if len(offered) > 1:
+                ask_which(dispatcher, domain, *offered[:2], response=response)
+            else:
+                dispatcher.utter_message(response="utter_after_no")
+        case Rung.OFFER_PERSON:
+            dispatcher.utter_message(response="utter_offer_human")
+        case Rung.HAND_OVER:
+            dispatcher.utter_message(response="utter_hand_over")
+            tell_person(dispatcher)
+        case Rung.GIVE_UP:
+            number = os.environ.get("HOTLINE_HUMAN_NUMBER", "")
+            dispatcher.utter_message(response="utter_give_up", number=number)
+
+
+def ask_or_ask_back(
+    response: str, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict
+) -> None:
+    """Ask this at the first miss; at the next ones ask back."""
+    if misses_in_a_row(tracker) == 1:
+        dispatcher.utter_message(response=response)
     else:
-        ask_which(dispatcher, domain, *named[:2], response="utter_ask_back")
+        ask_back(dispatcher, tracker, domain, guesses_of(tracker.latest_message))
+
+
+def guesses_of(message: dict[str, Any]) -> list[str]:
+    """What a message may have meant, best first."""
+    ranking = message.get("intent_ranking") or []
+    return [each["name"] for each in ranking if each["confidence"] >= HOPEFUL]
 
 
 def ask_which(
@@ -358,10 +476,17 @@ def ask_which(
     """Which of two meanings is it?"""
     dispatcher.utter_message(
         response=response,
-        first=topic(first, domain),
-        second=topic(second, domain),
+        first=wish(first, domain),
+        second=wish(second, domain),
         first_intent=first,
         second_intent=second,
+    )
+
+
+def ask_whether(dispatcher: CollectingDispatcher, domain: DomainDict, meaning: str) -> None:
+    """Is it this?"""
+    dispatcher.utter_message(
+        response="utter_confirm", first=wish(meaning, domain), first_intent=meaning
     )
 
 
@@ -396,26 +521,56 @@ class ActionCalm(Action):
         return []
 
 
-_ASKS_AGAIN = ("utter_ask_back_again", "utter_offer_human")
-
-
 def misses_in_a_row(tracker: Tracker) -> int:
     """How many turns, this one included, were not understood or had to be asked back."""
     count = 1
-    asked = False
+    decided: str | None = None
     current = True
     for event in reversed(tracker.events):
         if event["event"] == "bot":
-            custom = (event.get("data") or {}).get("custom") or {}
-            response = (event.get("metadata") or {}).get("utter_action")
-            asked = asked or custom.get("expect") == "choice" or response in _ASKS_AGAIN
+            decided = _decided(event) or decided
         elif event["event"] == "user":
             if not current:
-                if event["parse_data"]["intent"]["name"] != "nlu_fallback" and not asked:
+                missed = event["parse_data"]["intent"]["name"] == NOT_UNDERSTOOD
+                if decided in ANSWERED or not (missed or decided in ASKING):
                     break
                 count += 1
-            current, asked = False, False
+            current, decided = False, None
     return count
+
+
+def _decided(event: dict[str, Any]) -> str | None:
+    """What a message of the hotline says was decided."""
+    custom = (event.get("data") or {}).get("custom") or {}
+    return custom.get("decided")
+
+
+def decided_before(tracker: Tracker) -> str | None:
+    """What was decided in the turn before the caller's latest words."""
+    return next((found for event in last_said(tracker) if (found := _decided(event))), None)
+
+
+def guesses_before(tracker: Tracker) -> list[str]:
+    """What the words before the caller's latest ones may have meant, best first."""
+    turns = [event for event in tracker.events if event["event"] == "user"]
+    return guesses_of(turns[-2]["parse_data"]) if len(turns) > 1 else []
+
+
+def refused(tracker: Tracker) -> set[str]:
+    """What the caller was taken to mean since the last answer, and has denied."""
+    found: set[str] = set()
+    denied = corrected = False
+    for event in reversed(tracker.events):
+        if event["event"] == "user":
+            corrected = bool(CORRECTION.match(event.get("text") or ""))
+            denied = corrected or event["parse_data"]["intent"]["name"] == "deny"
+        elif event["event"] == "bot":
+            custom = (event.get("data") or {}).get("custom") or {}
+            if custom.get("decided") in ANSWERED:
+                return found | {custom["means"]} if corrected and "means" in custom else found
+            if denied:
+                found |= set(custom.get("suggest", ()))
+    return found
 
 
 def topic(meaning: str, domain: DomainDict) -> str:
@@ -426,6 +581,21 @@ def topic(meaning: str, domain: DomainDict) -> str:
     return responses[0]["text"] if responses else ""
 
 
+def wish(meaning: str, domain: DomainDict) -> str:
+    """The same after 您是想: a card is asked about, business is done."""
+    return f"问{topic(meaning, domain)}" if cards().get(meaning) else topic(meaning, domain)
+
+
+def tell_person(dispatcher: CollectingDispatcher) -> None:
+    """Hand over to a person, or tell the number."""
+    target = os.environ.get("HOTLINE_HUMAN_TARGET", "")
+    if target:
+        dispatcher.utter_message(response="utter_transfer", target=target)
+    else:
+        number = os.environ.get("HOTLINE_HUMAN_NUMBER", "")
+        dispatcher.utter_message(response="utter_human_number", number=number)
+
+
 class ActionHuman(Action):
     """Hands the caller to a person, or tells the number where that cannot be done."""
 
@@ -433,10 +603,8 @@ class ActionHuman(Action):
         return "action_human"
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        target = os.environ.get("HOTLINE_HUMAN_TARGET", "")
-        if target:
-            dispatcher.utter_message(response="utter_transfer", target=target)
+        if decision(tracker, Cost.LEAVE) is Decision.ACCEPT:
+            tell_person(dispatcher)
         else:
-            number = os.environ.get("HOTLINE_HUMAN_NUMBER", "")
-            dispatcher.utter_message(response="utter_human_number", number=number)
+            ask_whether(dispatcher, domain, "human")
         return []

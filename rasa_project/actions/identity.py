@@ -12,7 +12,9 @@ from rasa_sdk.types import DomainDict
 
 from actions import backend
 from actions.apology import apologise
+from actions.conversation import decided_before, last_said, turn_of
 from actions.digits import hear, id_number_is_valid, is_number
+from actions.surety import Decision, Rung, patience, rung, thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +29,6 @@ SERVICE_OF_INTENT = {
 ID_LENGTH = 18
 PIN_LENGTH = 6
 
-VOICE_FAILURES_BEFORE_KEYS = 2
-KEY_FAILURES_BEFORE_PERSON = 2
-
 DIGRESSIONS = yaml.safe_load((Path(__file__).parent / "digressions.yml").read_text("utf-8"))
 
 ANSWERED_BY_RULES = frozenset(
@@ -42,6 +41,10 @@ Events = list[dict[str, Any]]
 
 FRESH: Slots = {"heard": None, "next_prompt": None, "voice_failures": 0, "key_failures": 0}
 """Nothing heard yet, nothing failed yet."""
+
+
+PERSON = "person"
+"""Why the form is blocked: the number is not to be had, and a person takes over."""
 
 
 def is_digression(tracker: Tracker) -> bool:
@@ -78,7 +81,10 @@ class ValidateIdentityForm(FormValidationAction):
     ) -> Events:
         # The stock method keeps only the form's own slots; an answer changes the counters too.
         awaited = tracker.get_slot("requested_slot")
-        if awaited == "id_number":
+        if awaited and wrong_matter(tracker):
+            dispatcher.utter_message(response="utter_ask_again")
+            changed = {"blocked": True, "service": None}
+        elif awaited == "id_number":
             changed = self._take_id_number(tracker)
         elif awaited == "pin":
             changed = await self._take_pin(dispatcher, tracker)
@@ -114,6 +120,8 @@ class ValidateIdentityForm(FormValidationAction):
         pin = keyed if keyed is not None else hear(text, length=PIN_LENGTH)
         if len(pin) != PIN_LENGTH or not pin.isdigit():
             return failed(tracker, "utter_pin_unheard")
+        if keyed is None and turn_of(tracker).sure < thresholds().digits:
+            return failed(tracker, "utter_pin_doubtful")  # a wrong one counts against the caller
         return await self._verify(dispatcher, tracker, pin)
 
     async def _verify(self, dispatcher: CollectingDispatcher, tracker: Tracker, pin: str) -> Slots:
@@ -139,26 +147,62 @@ class ValidateIdentityForm(FormValidationAction):
         return failed(tracker, "utter_pin_again")
 
 
+def wrong_matter(tracker: Tracker) -> bool:
+    """Whether the caller says no to the business that was just named to them."""
+    denies = tracker.latest_message["intent"]["name"] == "deny"
+    return denies and decided_before(tracker) == Decision.IMPLY
+
+
 def not_a_number(tracker: Tracker) -> Slots:
     """The awaited number was not given: a digression, an "hm?", or words nobody understood."""
     awaited = tracker.get_slot("requested_slot")
     if is_digression(tracker):
         return {}
-    if tracker.latest_message["intent"]["name"] in ("nlu_fallback", "inform_digits"):
-        return failed(tracker, f"utter_{awaited}_unheard")
-    return {awaited: None}
+    agrees = tracker.latest_message["intent"]["name"] == "affirm"
+    if agrees and f"utter_{awaited}_again" not in prompts_before(tracker):
+        return {awaited: None}
+    return failed(tracker, f"utter_{awaited}_unheard")
 
 
 def failed(tracker: Tracker, prompt: str) -> Slots:
-    """One more failure of the awaited number: what to say next, and what to count."""
+    """One more failure of the awaited number: what to say next, and what to count.
+
+    By voice the keys come next, then a person; by keys the person. What has just been said is not
+    said again.
+    """
     slot = tracker.get_slot("requested_slot")
-    way = "voice_failures" if keyed_digits(tracker) is None else "key_failures"
+    keyed = keyed_digits(tracker) is not None
+    way = "key_failures" if keyed else "voice_failures"
     failures = (tracker.get_slot(way) or 0) + 1
-    if way == "voice_failures" and failures >= VOICE_FAILURES_BEFORE_KEYS:
-        prompt = f"utter_{slot}_keys"
-    if way == "key_failures" and failures >= KEY_FAILURES_BEFORE_PERSON:
-        prompt = f"utter_{slot}_person"
-    return {slot: None, way: failures, "next_prompt": prompt}
+    # The first failure by keys is as the first one of two.
+    reached = rung(failures, 2 if keyed else patience())
+    if keyed and failures == 1:
+        reached = Rung.GUESSES
+    prompts = {
+        Rung.KEYS: f"utter_{slot}_keys",
+        Rung.OFFER_PERSON: f"utter_{slot}_person",
+        Rung.HAND_OVER: None,
+        Rung.GIVE_UP: None,
+    }
+    chosen = prompts.get(reached, prompt)
+    said = prompts_before(tracker)
+    if chosen in said:
+        chosen = f"utter_{slot}_keys" if chosen == prompt and not keyed else None
+    if chosen is None or chosen in said:
+        return {way: failures, "blocked": PERSON}
+    return {slot: None, way: failures, "next_prompt": chosen}
+
+
+def prompts_before(tracker: Tracker) -> list[str]:
+    """The responses that the hotline said in the turn before the caller's latest words."""
+    return [(each.get("metadata") or {}).get("utter_action", "") for each in last_said(tracker)]
+
+
+def next_prompt(tracker: Tracker, first: str) -> str:
+    """What to ask with; going on is not said twice in the same words."""
+    prompt = str(tracker.get_slot("next_prompt") or first)
+    repeated = prompt.endswith("_again") and prompt in prompts_before(tracker)
+    return prompt.replace("_again", "_still") if repeated else prompt
 
 
 class ActionAskIdNumber(Action):
@@ -170,7 +214,7 @@ class ActionAskIdNumber(Action):
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         count = len(tracker.get_slot("heard") or "")
         dispatcher.utter_message(
-            response=tracker.get_slot("next_prompt") or "utter_ask_id_number",
+            response=next_prompt(tracker, "utter_ask_id_number"),
             count=count,
             missing=ID_LENGTH - count,
         )
@@ -185,7 +229,7 @@ class ActionAskPin(Action):
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
         dispatcher.utter_message(
-            response=tracker.get_slot("next_prompt") or "utter_ask_pin",
+            response=next_prompt(tracker, "utter_ask_pin"),
             last_four=tracker.get_slot("id_number")[-4:],
         )
         return [SlotSet("next_prompt", "utter_pin_again")]

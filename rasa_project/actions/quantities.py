@@ -12,7 +12,7 @@ from decimal import Decimal
 UNKNOWN = "unknown"
 
 MONEY = ("wage", "average", "base", "basic", "balance", "minimum")
-_MAY_BE_UNKNOWN = frozenset({"post", "index", "base", "basic", "average"})
+MAY_BE_UNKNOWN = frozenset({"post", "index", "base", "basic", "average"})
 
 LONGEST = 300
 """Characters that are looked at; nobody names a value after them."""
@@ -108,7 +108,7 @@ def values(text: str, asked: str | None = None) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in _CORRECTION.split(clean):
         found.update(_read(part, asked))
-    if asked in _MAY_BE_UNKNOWN and asked not in found and _IGNORANT.search(clean):
+    if asked in MAY_BE_UNKNOWN and asked not in found and _IGNORANT.search(clean):
         found[asked] = UNKNOWN
     if asked == "post" and asked not in found and re.search("灵活就业|自己[交缴]", clean):
         found[asked] = UNKNOWN

@@ -13,11 +13,18 @@ from rasa_sdk.types import DomainDict
 
 from actions import backend
 from actions.apology import apologise
-from actions.identity import FRESH, SERVICE_OF_INTENT, is_digression
+from actions.conversation import as_if_said, ask_whether, decision
+from actions.forms import missed_in_form
+from actions.identity import FRESH, PERSON, SERVICE_OF_INTENT, is_digression, keyed_digits
+from actions.surety import Cost, Decision, patience
 
 logger = logging.getLogger(__name__)
 
 Events = list[dict[str, Any]]
+
+
+YES_KEY, NO_KEY, PERSON_KEY = "1", "2", "0"
+"""What the keys mean where something is to be confirmed."""
 
 
 def slots_of(service: str, text: str) -> dict[str, Any]:
@@ -37,8 +44,20 @@ class ActionChooseService(Action):
     def name(self) -> str:
         return "action_choose_service"
 
-    def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        service = SERVICE_OF_INTENT[tracker.latest_message["intent"]["name"]]
+    async def run(
+        self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict
+    ) -> Events:
+        intent = tracker.latest_message["intent"]["name"]
+        service = SERVICE_OF_INTENT[intent]
+        in_form = bool(tracker.active_loop.get("name"))
+        decided = decision(tracker, Cost.ANSWER)
+        if decided not in (Decision.ACCEPT, Decision.IMPLY):
+            if in_form:
+                return await missed_in_form(dispatcher, tracker)
+            ask_whether(dispatcher, domain, intent)
+            return [FollowupAction("action_listen")]
+        if decided is Decision.IMPLY:
+            dispatcher.utter_message(response=f"utter_named_{intent}")
         text = tracker.latest_message.get("text") or ""
         chosen = {
             "service": service,
@@ -46,7 +65,7 @@ class ActionChooseService(Action):
             # Of the choice, not of the request: what is tried again is not done twice.
             "request_id": uuid.uuid4().hex,
         }
-        if not tracker.active_loop.get("name"):
+        if not in_form:
             chosen.update(FRESH)
         return [SlotSet(slot, value) for slot, value in chosen.items()]
 
@@ -62,7 +81,11 @@ class ActionServe(Action):
     ) -> Events:
         if not tracker.get_slot("identified"):
             # Why was said when identity failed.
-            return [SlotSet("blocked", None), *(SlotSet(slot, FRESH[slot]) for slot in FRESH)]
+            fresh = [SlotSet("blocked", None), *(SlotSet(slot, FRESH[slot]) for slot in FRESH)]
+            if tracker.get_slot("blocked") != PERSON:
+                return fresh
+            dispatcher.utter_message(response="utter_hand_over")
+            return [*fresh, *as_if_said("human")]
         if tracker.get_slot("service") is None:
             dispatcher.utter_message(response="utter_ask_again")
             return []
@@ -81,23 +104,38 @@ class ValidateConfirmForm(FormValidationAction):
         if tracker.get_slot("requested_slot") != "confirmed":
             return []
         intent = tracker.latest_message["intent"]["name"]
-        if intent in ("deny", "no_more"):
+        key = keyed_digits(tracker)
+        if intent in ("deny", "no_more") or key == NO_KEY:
             return [SlotSet("confirmed", False)]
         if is_digression(tracker):
             return []
-        return [SlotSet("confirmed", True if intent == "affirm" else None)]
+        certain = decision(tracker, Cost.EFFECT) is Decision.ACCEPT
+        if key == YES_KEY or (intent == "affirm" and certain):
+            return [SlotSet("confirmed", True)]
+        # A yes that was not heard well changes nothing.
+        misses = (tracker.get_slot("confirm_misses") or 0) + 1
+        over = misses >= patience() or key == PERSON_KEY
+        misses = max(misses, patience()) if over else misses
+        return [SlotSet("confirm_misses", misses), SlotSet("confirmed", False if over else None)]
 
 
 class ActionAskConfirmed(Action):
-    """Asks what the backend wants confirmed."""
+    """Asks what the backend wants confirmed; after a miss for a word or a key, in other words."""
 
     def name(self) -> str:
         return "action_ask_confirm_form_confirmed"
 
     def run(self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict) -> Events:
-        prompt = tracker.get_slot("confirm_text")
-        control = {"expect": "yes_no", "protected": prompt["protected"]}
-        dispatcher.utter_message(text=prompt["text"], json_message=control)
+        misses = tracker.get_slot("confirm_misses") or 0
+        if misses:
+            odd = misses % 2 == 1
+            dispatcher.utter_message(
+                response="utter_confirm_word_or_key" if odd else "utter_confirm_keys"
+            )
+        else:
+            prompt = tracker.get_slot("confirm_text")
+            control = {"expect": "yes_no", "protected": prompt["protected"]}
+            dispatcher.utter_message(text=prompt["text"], json_message=control)
         return []
 
 
@@ -111,6 +149,9 @@ class ActionComplete(Action):
         self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: DomainDict
     ) -> Events:
         if not tracker.get_slot("confirmed"):
+            if (tracker.get_slot("confirm_misses") or 0) >= patience():
+                dispatcher.utter_message(response="utter_confirm_person")
+                return as_if_said("human")
             dispatcher.utter_message(response="utter_not_confirmed")
             return []
         return await attempt(complete(dispatcher, tracker), dispatcher, tracker)
@@ -140,6 +181,7 @@ async def begin(dispatcher: CollectingDispatcher, tracker: Tracker) -> Events:
         return [
             SlotSet("confirm_text", _prompt(answer)),
             SlotSet("confirmed", None),
+            SlotSet("confirm_misses", 0),
             FollowupAction("confirm_form"),
         ]
     return await complete(dispatcher, tracker)
