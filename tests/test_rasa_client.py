@@ -101,6 +101,15 @@ def _hypothesis(heard: float, understood: float, digits: str = "", intent: str =
         # a number is awaited: its length decides first
         ([_hypothesis(0.9, 0.9, "1" * 17), _hypothesis(0.2, 0.3, "1" * 18)], "id_number", 1),
         ([_hypothesis(0.9, 0.9, "1" * 18), _hypothesis(0.2, 0.3, "1" * 6)], "pin", 1),
+        # … and its check digit
+        (
+            [
+                _hypothesis(0.9, 0.9, "440103196305129979"),
+                _hypothesis(0.2, 0.3, "440103196305129977"),
+            ],
+            "id_number",
+            1,
+        ),
         # … unless none fits, or none is awaited
         ([_hypothesis(0.9, 0.9, "1" * 5), _hypothesis(0.2, 0.3, "1" * 4)], "pin", 0),
         ([_hypothesis(0.9, 0.9, "1" * 17), _hypothesis(0.2, 0.3, "1" * 18)], "free", 0),

@@ -9,6 +9,7 @@ import tokenizers
 from assistant import models
 from assistant.speech.chinese import normalise
 from assistant.speech.whisper import PROMPTS, WhisperRecognizer
+from assistant.speech.whisper_decoder import BeamSearch
 from assistant.speech.whisper_graph import read_weights
 from assistant.speech.whisper_vocabulary import vocabulary
 
@@ -53,6 +54,32 @@ def test_a_search_ends_at_its_limit() -> None:
     assert all(len(each.tokens) <= 5 for each in found)
     certainties = [each.certainty for each in found]
     assert certainties == sorted(certainties, reverse=True)
+
+
+def test_a_search_that_nobody_waits_for_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BeamSearch, "_decided", lambda *_: False)  # noise is soon decided
+    whisper = WhisperRecognizer(models.find("whisper-base"), 1)
+    noise = np.random.default_rng(1).standard_normal((1, 60, 512)).astype(np.float32)
+    steps = 0
+
+    def abandoned() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps == 3
+
+    whisper._search(noise, whisper._prompts["free"], 40, 3, abandoned)
+    assert steps == 3
+
+
+def test_an_utterance_that_nobody_waits_for_is_not_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whisper = WhisperRecognizer(models.find("whisper-base"), 1)
+    monkeypatch.delattr(whisper, "_model")  # encoding would fail
+    stream = whisper.open(8000)
+    stream.accept(np.tile(np.array([3000, -3000], np.int16), 8000))
+    stream.abandon()
+    assert stream.finish().text == ""
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, 100_000])
