@@ -10,6 +10,7 @@ from assistant.backend.migrations import at_head, upgrade
 from assistant.dialogue.dialogue import CallStarted, Keys, ListenFor, Reply
 from assistant.records import CallRow, TurnRow, turns
 from assistant.speech.recognizer import Expecting, Partial
+from assistant.turns import PAUSE_MS
 from tests import test_call
 from tests.database import Databases
 from tests.test_call import GOODBYE, GREETING, LONG, Ears, Script, Wire, hold, speech
@@ -44,18 +45,21 @@ def at(turn: TurnRow, name: str) -> int:
     return next(int(mark["at_ms"]) for mark in turn.timeline if mark["mark"] == name)
 
 
+ONE_BREATH = 0.7
+"""Seconds of the recorded voice until its first pause."""
+
 ANSWER = ["final", "understood", "first_audio", "playback_end"]
 
 
 def test_every_moment_of_a_spoken_turn() -> None:
     dialogue = Script({CallStarted(): GREETING, "再见": GOODBYE}, delay_s=0.1)
-    greeted, spoken = held(Wire({2.0: speech(1.0)}), dialogue, ["再见"])
+    greeted, spoken = held(Wire({2.0: speech(ONE_BREATH)}), dialogue, ["再见"])
     assert names(greeted) == ["understood", "first_audio", "playback_end"]
     assert names(spoken) == ["speech_start", "pause", "partial", "endpoint", *ANSWER]
     assert [mark.get("text") for mark in spoken.timeline if mark["mark"] == "partial"] == ["再见"]
     assert 2000 <= at(spoken, "speech_start") <= 2150
     silence = at(spoken, "pause") - spoken.start_ms
-    assert 192 - 20 <= silence < 192 + 32, "to a frame of the wire and a chunk of the VAD"
+    assert PAUSE_MS - 20 <= silence < PAUSE_MS + 32, "to a frame of the wire and a chunk of the VAD"
     for mark, latency in [
         ("endpoint", "endpoint_ms"),
         ("final", "recognised_ms"),
@@ -70,7 +74,7 @@ def test_every_moment_of_a_spoken_turn() -> None:
 
 def test_a_pause_in_which_the_caller_goes_on() -> None:
     dialogue = Script({CallStarted(): GREETING, "我想问一下": GOODBYE})
-    wire = Wire({2.0: speech(1.0), 3.5: speech(1.0)})
+    wire = Wire({2.0: speech(ONE_BREATH), 3.5: speech(ONE_BREATH)})
     _, spoken = held(wire, dialogue, ["我想问一下"])
     gone_on = ["pause", "partial", "resumed"]
     assert names(spoken)[:4] == ["speech_start", *gone_on]
@@ -102,7 +106,7 @@ def test_a_pin_is_in_no_partial(said: str) -> None:
 
 def test_a_failure_of_the_recogniser_is_marked() -> None:
     dialogue = Script({CallStarted(): GREETING, "": GOODBYE})
-    _, spoken = held(Wire({2.0: speech(1.0)}), dialogue, ["broken"])
+    _, spoken = held(Wire({2.0: speech(ONE_BREATH)}), dialogue, ["broken"])
     assert names(spoken) == ["speech_start", "pause", "endpoint", "recognizer_failed", *ANSWER]
 
 
