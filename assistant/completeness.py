@@ -90,9 +90,8 @@ def completeness(text: str, expecting: Expecting) -> Completeness:
         return Completeness.UNSURE  # a yes, or the breath before a no
     if _OPEN_END.search(words):
         return Completeness.OPEN
-    if len(words) >= SHORTEST_QUESTION and _QUESTION_END.search(words):
-        return Completeness.COMPLETE if len(words) <= TERSE else Completeness.ASKED
-    if _REQUEST_END.search(words):
+    asks = len(words) >= SHORTEST_QUESTION and _QUESTION_END.search(words)
+    if asks or _REQUEST_END.search(words):
         return Completeness.COMPLETE if len(words) <= TERSE else Completeness.ASKED
     return Completeness.UNSURE
 

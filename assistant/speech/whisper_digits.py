@@ -32,10 +32,8 @@ class DigitGrammar:
         self, spell: Callable[[str], Sequence[int]], size: int, end: int, longest: int
     ) -> None:
         """`spell` gives the places in a vocabulary of `size` that write a text, none where it
-        cannot; `end` is the
-        place that ends one. A number has `longest` digits at most."""
+        cannot; `end` is the place that ends one. A number has `longest` digits at most."""
         self._longest = longest
-        self._end = end
         spelled = {
             tuple(spell(text)): digit for digit, texts in SPELLINGS.items() for text in texts
         }
@@ -45,11 +43,10 @@ class DigitGrammar:
         for spelling in self._digits:
             for place in range(len(spelling)):
                 heads.setdefault(spelling[:place], set()).add(spelling[place])
-        ends = self._mask({end})
+        self._full = self._mask({end})
         self._inside = {head: self._mask(following) for head, following in heads.items() if head}
         self._first = self._mask(heads[()])
-        self._next = np.maximum(self._first, ends)
-        self._full = ends
+        self._next = np.maximum(self._first, self._full)
 
     def allowed(self, sentence: Sequence[int]) -> NDArray[np.float32]:
         """[size]: added to the logarithms of what may follow; minus infinity for all else."""
