@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,32 +11,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from assistant import services
-from assistant import settings as configuration
 from assistant.backend.call_tables import TurnRecord
 from assistant.backend.database import Database
-from assistant.dialogue import training
-from assistant.ports import free_ports
-from assistant.running import tell_state
-from assistant.scripted_call import place_call
-from assistant.settings import project_path
-from assistant.supervisor import Supervisor
-
-QUESTIONS = ("12.wav", "16.wav", "14.wav", "21.wav", "30.wav")
-"""Recorded callers, without noise, whose questions are answered by a policy card."""
-
-CALL_LIMIT_S = 60
-"""A greeting, a question, the first of its answer, and some: a call that takes longer hangs."""
-
-QUIET_MS = 2000
-"""The greeting is over: longer than any pause inside it, or the question would interrupt it."""
+from assistant.bench_calls import QUESTIONS, Question, ask, hear_greeting, hotline
+from assistant.channels.sip_light import LightCall, Refused, keep_pace
+from assistant.settings import Settings
 
 STAGES = ("endpoint", "recognised", "understood", "first_audio")
 RECORDED_S = 1.0
 """The last turn is in the records this long after its call."""
-
-HANG_UP_MS = 200
-"""The caller has heard enough of the answer to have timed it."""
 
 
 @dataclass(frozen=True)
@@ -86,41 +68,57 @@ async def latency(config: Path, overrides: Sequence[str], turns: int) -> dict[st
 
     Raises StartError when the hotline cannot start.
     """
-    # In a folder of its own: the operator keeps neither these calls nor their recordings.
-    with tempfile.TemporaryDirectory() as folder:
-        apart = [
-            *overrides,
-            "sip.bind=127.0.0.1",
-            "speech.render_when_idle=false",
-            f'recording.folder="{folder}"',
-            f'backend.database="sqlite+aiosqlite:///{folder}/hotline.db"',
-        ]
-        return {
-            "cached": await _measure(config, [*apart, "speech.prompt_cache=true"], turns),
-            "new": await _measure(config, [*apart, "speech.prompt_cache=false"], turns),
-        }
+    return {
+        kind: await _measure(config, [*overrides, f"speech.prompt_cache={cached}"], turns)
+        for kind, cached in (("cached", "true"), ("new", "false"))
+    }
 
 
 async def _measure(config: Path, overrides: Sequence[str], turns: int) -> Distribution:
-    chosen = [*overrides, *free_ports()]
-    settings = configuration.load(config, chosen)
-    stages = services.stages(
-        settings, training.model(_tell), services.config_arguments(config, chosen)
-    )
+    questions = [Question.load(file) for file in QUESTIONS]
     latencies: list[float] = []
-    async with Supervisor(stages, on_state=tell_state) as hotline:
-        uri = hotline.announced["answer"]["sip"]
-        for number, question in zip(range(turns), itertools.cycle(QUESTIONS), strict=False):
-            answered = await _ask(uri, project_path("audio/callers") / question)
-            # Below zero the question fell into the greeting: no answer to it was timed.
-            if answered is not None and answered > 0:
+    async with hotline(config, overrides) as running:
+        for number, question in zip(range(turns), itertools.cycle(questions), strict=False):
+            answered = await _ask(running.uri, question)
+            if answered is not None:
                 latencies.append(answered)
-            _tell(f"turn {number + 1} of {turns}: {answered} ms")
+            _tell(f"turn {number + 1} of {turns}: {answered and round(answered)} ms")
         await asyncio.sleep(RECORDED_S)
-        return Distribution(tuple(latencies), await _stages(settings))
+        return Distribution(tuple(latencies), await _stages(running.settings))
 
 
-async def _stages(settings: configuration.Settings) -> dict[str, Distribution]:
+def draw(found: dict[str, Distribution], file: Path) -> None:
+    """The share of answers begun by then, and where the median turn spends its time."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, (kind, each) in enumerate(found.items()):
+        if not each.n:
+            continue
+        ranked = sorted(each.latencies)
+        shares = [(rank + 1) / each.n for rank in range(each.n)]
+        left.step(ranked, shares, where="post", label=f"{kind}, n = {each.n}")
+        start = 0.0
+        for number, stage in enumerate((*STAGES, "wire")):
+            end = each.stages[stage].p50_ms if stage in each.stages else each.p50_ms
+            right.barh(place, end - start, left=start, color=f"C{number}", label=stage)
+            start = end
+    left.set(
+        xlabel="ms from the caller's last sample to the answer's first", ylabel="share of turns"
+    )
+    left.set(xlim=(0, None), ylim=(0, 1))
+    left.legend(loc="lower right")
+    right.set_yticks(range(len(found)), list(found))
+    right.set(xlabel="ms, medians, from the end of the voice")
+    handles, labels = right.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    right.legend(once.values(), once.keys(), loc="upper center", ncols=len(once), fontsize="small")
+    right.set_ylim(-0.5, len(found))
+    figure.savefig(file)
+
+
+async def _stages(settings: Settings) -> dict[str, Distribution]:
     """What the records of the calls say of each stage."""
     database = Database(settings.backend.database)
     try:
@@ -135,22 +133,19 @@ async def _stages(settings: configuration.Settings) -> dict[str, Distribution]:
     }
 
 
-async def _ask(uri: str, question: Path) -> float | None:
+async def _ask(uri: str, question: Question) -> float | None:
     """One call: hear the greeting, ask, hang up when the answer begins; its latency in ms."""
-    lines: list[dict[str, object]] = [
-        {"say": str(question)},
-        {"wait_ms": 1, "interrupt_ms": HANG_UP_MS},
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            found = await place_call(
-                uri, lines, Path(folder), CALL_LIMIT_S, "--quiet-ms", str(QUIET_MS)
-            )
-        except TimeoutError:
-            _tell("a call took too long and was ended")
-            return None
-    turns: list[dict[str, float | None]] = found["turns"] if found else []
-    return turns[0]["latency_ms"] if turns else None
+    try:
+        async with LightCall(uri) as call:
+            pacer = asyncio.create_task(keep_pace({call}))
+            try:
+                await hear_greeting(call)
+                return (await ask(call, question)).latency_ms
+            finally:
+                pacer.cancel()
+    except Refused as refused:
+        _tell(str(refused))
+        return None
 
 
 def _tell(line: str) -> None:

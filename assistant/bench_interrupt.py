@@ -12,7 +12,7 @@ import numpy as np
 
 from assistant import models
 from assistant.bench import Distribution
-from assistant.bench_load import hotline
+from assistant.bench_calls import hotline
 from assistant.channels import g711
 from assistant.channels.channel import Pcm
 from assistant.channels.sip_light import FRAME_S, LightCall, Refused, keep_pace
@@ -199,8 +199,8 @@ async def measure(
     """
     todo = await trials(each)
     # The greeting is what is talked over; the notice before it would not be.
-    async with hotline(config, [*overrides, 'recording.notice=""'], most=4) as (_, uri):
-        interrupter = Interrupter(uri, tell)
+    async with hotline(config, [*overrides, 'recording.notice=""'], most=4) as running:
+        interrupter = Interrupter(running.uri, tell)
         with contextlib.suppress(Refused):  # the first call of a process is slower
             await interrupter._try(todo[0])
         await interrupter.run(todo)

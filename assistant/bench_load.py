@@ -8,27 +8,24 @@ import asyncio
 import itertools
 import math
 import os
-import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assistant import services
-from assistant import settings as configuration
-from assistant.bench import QUESTIONS, Distribution
-from assistant.channels import g711
+from assistant.bench import Distribution
+from assistant.bench_calls import (
+    QUESTIONS,
+    Question,
+    Running,
+    ask,
+    hear_greeting,
+    hotline,
+    unless_ended,
+)
 from assistant.channels.sip_light import LightCall, Refused, keep_pace
-from assistant.channels.sip_script import load_line, speech_end
-from assistant.dialogue import training
-from assistant.ports import free_ports
 from assistant.processes import Cost, busy_s, costs
-from assistant.running import tell_state
-from assistant.settings import project_path
-from assistant.supervisor import Supervisor
 
 LIMIT_MS = 1500
 """95 % of the answers begin within this."""
@@ -39,18 +36,8 @@ GAP_MS = 40
 APART_S = 0.7
 """Callers dial one after another: all at once would speak all at once."""
 
-QUIET_S = 2.0
-"""The greeting is over: longer than any pause inside it."""
-
 LISTEN_S = 8.0
 """Seconds of an answer that a caller hears before the next question."""
-
-PATIENCE_S = 10.0
-"""A turn that is not answered by then counts as unanswered."""
-
-BARGE_IN_S = 0.8
-"""What the hotline was saying has stopped by then; what begins later, before the caller has
-finished, cuts the caller short."""
 
 
 @dataclass
@@ -125,21 +112,6 @@ def _rounded(ms: float) -> int | None:
     return None if math.isnan(ms) else round(ms)
 
 
-@dataclass
-class Question:
-    """A recorded question, as it is sent."""
-
-    speech: bytes
-    tail_s: float
-    """Of it, what follows the last word."""
-
-    @classmethod
-    def load(cls, file: str) -> "Question":
-        """From audio/callers."""
-        pcm = load_line(project_path("audio/callers") / file)
-        return cls(g711.encode(pcm), (pcm.size - speech_end(pcm)) / 8000)
-
-
 class Callers:
     """So many callers at once, for a while; what they found is in `step`."""
 
@@ -177,57 +149,18 @@ class Callers:
                 self.step.broken += 1
 
     async def _converse(self, call: LightCall, number: int, until: float) -> None:
-        await self._hear_greeting(call)
+        await hear_greeting(call)
         for turn in itertools.count():
             if time.monotonic() >= until or call.ended.is_set():
                 return
-            question = self._questions[(number + turn) % len(self._questions)]
-            began, ended = await self._ask(call, question)
-            onset = await self._answer(call, ended)
-            if call.wire.onset_after(began + BARGE_IN_S) != onset:
+            answer = await ask(call, self._questions[(number + turn) % len(self._questions)])
+            if answer.cut_short:
                 self.step.cut_short += 1
-            elif onset is None:
+            elif answer.latency_ms is None:
                 self.step.unanswered += 1
             else:
-                self.step.latencies_ms.append((onset - ended) * 1000)
-            await _first(call, asyncio.sleep(LISTEN_S))
-
-    async def _hear_greeting(self, call: LightCall) -> None:
-        deadline = time.time() + 3 * PATIENCE_S
-        while time.time() < deadline and not call.ended.is_set():
-            heard = call.wire.last_sound_s
-            if heard is not None and time.time() - heard > QUIET_S:
-                return
-            await asyncio.sleep(0.1)
-
-    async def _ask(self, call: LightCall, question: Question) -> tuple[float, float]:
-        """When the question began, and when its last word had left."""
-        left: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        began = time.time()
-
-        def said(at_s: float) -> None:
-            if not left.done():
-                left.set_result(at_s)
-
-        call.say(question.speech, said)
-        await _first(call, left)
-        return began, (left.result() if left.done() else time.time()) - question.tail_s
-
-    async def _answer(self, call: LightCall, ended: float) -> float | None:
-        deadline = time.time() + PATIENCE_S
-        while time.time() < deadline and not call.ended.is_set():
-            if (onset := call.wire.onset_after(ended)) is not None:
-                return onset
-            await asyncio.sleep(0.05)
-        return None
-
-
-async def _first(call: LightCall, work: "asyncio.Future[Any] | Any") -> None:
-    """Until it is done, or the hotline has hung up."""
-    tasks = {asyncio.ensure_future(work), asyncio.ensure_future(call.ended.wait())}
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
+                self.step.latencies_ms.append(answer.latency_ms)
+            await unless_ended(call, asyncio.sleep(LISTEN_S))
 
 
 async def ramp(
@@ -235,23 +168,23 @@ async def ramp(
 ) -> AsyncIterator[Step]:
     """One step after another, until one is not carried. Raises StartError."""
     questions = [Question.load(file) for file in QUESTIONS]
-    async with hotline(config, overrides, most) as (supervisor, uri):
-        await Callers(uri, 1, questions).run(1)  # the first call of a process is slower
+    async with hotline(config, overrides, most) as running:
+        await Callers(running.uri, 1, questions).run(1)  # the first call of a process is slower
         for calls in (1, *range(2, most + 1, 2)):
-            step = await measure(supervisor, uri, calls, seconds, questions)
+            step = await measure(running, calls, seconds, questions)
             yield step
             if not step.carried:
                 return
 
 
 async def measure(
-    hotline: Supervisor, uri: str, calls: int, seconds: float, questions: Sequence[Question]
+    running: Running, calls: int, seconds: float, questions: Sequence[Question]
 ) -> Step:
     """One step."""
-    callers = Callers(uri, calls, questions)
-    before, began, own, all_ = _total(hotline), time.monotonic(), time.process_time(), busy_s()
+    callers = Callers(running.uri, calls, questions)
+    before, began, own, all_ = _total(running), time.monotonic(), time.process_time(), busy_s()
     await callers.run(seconds)
-    after, took, busy = _total(hotline), time.monotonic() - began, busy_s() - all_
+    after, took, busy = _total(running), time.monotonic() - began, busy_s() - all_
     step = callers.step
     step.cores = (after.cpu_s - before.cpu_s) / took
     step.caller_cores = (time.process_time() - own) / took
@@ -260,30 +193,8 @@ async def measure(
     return step
 
 
-@asynccontextmanager
-async def hotline(
-    config: Path, overrides: Sequence[str], most: int
-) -> AsyncIterator[tuple[Supervisor, str]]:
-    """A hotline of its own with `most` lines, and the address to dial. Raises StartError."""
-    with tempfile.TemporaryDirectory() as folder:
-        chosen = [
-            *overrides,
-            *free_ports(),
-            "sip.bind=127.0.0.1",
-            f"sip.max_calls={most}",
-            "speech.render_when_idle=false",
-            f'recording.folder="{folder}"',
-            f'backend.database="sqlite+aiosqlite:///{folder}/hotline.db"',
-        ]
-        settings = configuration.load(config, chosen)
-        model = training.model(lambda line: print(line, file=sys.stderr))
-        stages = services.stages(settings, model, services.config_arguments(config, chosen))
-        async with Supervisor(stages, on_state=tell_state) as supervisor:
-            yield supervisor, supervisor.announced["answer"]["sip"]
-
-
-def _total(hotline: Supervisor) -> Cost:
-    return sum(costs(hotline.pids().values()).values(), Cost())
+def _total(running: Running) -> Cost:
+    return sum(costs(running.supervisor.pids().values()).values(), Cost())
 
 
 def table(steps: Sequence[Step]) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from assistant.bench import QUESTIONS
-from assistant.bench_load import Callers, Question, Step, hotline
+from assistant.bench_calls import QUESTIONS, Question, hotline
+from assistant.bench_load import Callers, Step
 from assistant.processes import Cost, costs
 from assistant.supervisor import Supervisor
 
@@ -62,16 +62,16 @@ async def soak(
     """Rounds of `calls` calls at once for so long. Raises StartError."""
     questions = [Question.load(file) for file in QUESTIONS]
     rounds: list[Step] = []
-    async with hotline(config, overrides, 2 * calls) as (supervisor, uri):
-        await Callers(uri, calls, questions).run(ROUND_S)
-        before = _by_service(supervisor)
+    async with hotline(config, overrides, 2 * calls) as running:
+        await Callers(running.uri, calls, questions).run(ROUND_S)
+        before = _by_service(running.supervisor)
         until = time.monotonic() + minutes * 60
         while time.monotonic() < until:
-            callers = Callers(uri, calls, questions)
+            callers = Callers(running.uri, calls, questions)
             await callers.run(ROUND_S)
             rounds.append(callers.step)
             print(f"round {len(rounds)}: {callers.step.as_json()}", file=sys.stderr, flush=True)
-        after = _by_service(supervisor)
+        after = _by_service(running.supervisor)
     return rounds, [Held(name, cost, after.get(name, Cost())) for name, cost in before.items()]
 
 

@@ -66,7 +66,9 @@ STILL_THERE = "您还在吗？"
 FAREWELL = "不好意思，系统马上要维护，这次通话先到这里。请您过几分钟再拨，再见。"
 TOO_LONG = "不好意思，这次通话已经到最长时间了。还有问题请您再拨过来，再见。"
 BROKEN = "不好意思，系统出了点问题，您办的事情没有丢。请您稍后再拨，再见。"
-FIXED_PROMPTS = (FILLER, STILL, STILL_THERE, FAREWELL, TOO_LONG, BROKEN)
+BRIDGES = "好的，我看一下。", "嗯，您稍等。", "好，您稍等一下。"
+"""Said before an answer that is not rendered ahead, in turn."""
+FIXED_PROMPTS = (FILLER, STILL, STILL_THERE, FAREWELL, TOO_LONG, BROKEN, *BRIDGES)
 """What this module itself says; rendered at set-up, so that it can be said whatever dies."""
 
 
@@ -263,14 +265,15 @@ class Call:
             self._dialogue.respond(self.call_id, said, self._channel.caller, told)
         )
         try:
-            await self._think_aloud(thinking, said)
+            thought_aloud = await self._think_aloud(thinking, said)
             response: Response = await thinking
         finally:
             thinking.cancel()
         self._journal.understood(response)
         before = self._notice if isinstance(said, CallStarted) else []
         self._answered = Telling([*before, *response.replies])
-        await self._say(self._answered)
+        asked = isinstance(said, Transcript | Keys)
+        await self._say(self._answered, bridge=asked and not thought_aloud)
 
     @property
     def _silence_s(self) -> float:
@@ -278,19 +281,24 @@ class Call:
         ours_s = asyncio.get_running_loop().time() - self._spoke_at
         return min(ours_s, self._hearing.silence_s)
 
-    async def _think_aloud(self, thinking: asyncio.Task[Response], said: Said) -> None:
-        """Wait for the answer, and tell the caller so. Raises TimeoutError when none comes."""
+    async def _think_aloud(self, thinking: asyncio.Task[Response], said: Said) -> bool:
+        """Wait for the answer, and tell the caller so; returns whether it was told.
+
+        Raises TimeoutError when none comes.
+        """
+        aloud = False
         words = STILL_THERE if isinstance(said, Silence) else FILLER
         patience_s = max(STILL_THERE_AFTER_S, min(FILLER_AFTER_S, SILENCE_S - self._silence_s))
         async with asyncio.timeout(THINKING_LIMIT_S):
             while not (await asyncio.wait({thinking}, timeout=patience_s))[0]:
-                heard = await self._speak(words)
+                heard, aloud = await self._speak(words), True
                 # Cut short it was hardly heard; who spoke over it waits in silence now.
                 patience_s = FILLER_AGAIN_S if heard is None else FILLER_AFTER_S
                 words = STILL
+        return aloud
 
-    async def _say(self, telling: Telling) -> None:
-        """Say it, or what an interruption has left of it."""
+    async def _say(self, telling: Telling, *, bridge: bool = False) -> None:
+        """Say it, or what an interruption has left of it; see Playback.say()."""
         self._saying = telling
         replies = telling.unsaid
         for reply in replies:  # known at once: the caller may answer before we have finished
@@ -311,7 +319,10 @@ class Call:
                 telling.cut("")
                 return
             heard = await self._speak(
-                reply.text, interruptible=not last_words, protected=reply.protected
+                reply.text,
+                interruptible=not last_words,
+                protected=reply.protected,
+                bridge=bridge and position == 0 and not last_words,
             )
             if heard is not None:
                 telling.cut(heard)
@@ -326,7 +337,12 @@ class Call:
         telling.unsaid = ()
 
     async def _speak(
-        self, text: str, *, interruptible: bool = True, protected: bool = False
+        self,
+        text: str,
+        *,
+        interruptible: bool = True,
+        protected: bool = False,
+        bridge: bool = False,
     ) -> str | None:
         """Say `text`; returns what was heard of it when the caller interrupted it."""
         keys_only = protected or self._over_voice
@@ -337,7 +353,7 @@ class Call:
         self._hearing.keyed.clear()
         self._hearing.playing(True)
         saying = asyncio.create_task(
-            self._playback.say(text, partial(self._journal.speaking, text))
+            self._playback.say(text, partial(self._journal.speaking, text), bridge=bridge)
         )
         stops = self._hearing.keyed if keys_only else self._hearing.interrupted
         interruption = asyncio.create_task(stops.wait())

@@ -66,7 +66,7 @@ _REQUEST_END = re.compile(
 SHORTEST_QUESTION = 6
 """Characters: 养老金呢 may be the beginning of more."""
 
-TERSE = 14
+TERSE = 18
 """Characters of a question that is asked in one breath, with nothing told before it."""
 
 _OPEN_END = re.compile(

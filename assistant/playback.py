@@ -12,7 +12,7 @@ import numpy as np
 from assistant.channels.channel import FRAME_MS, Channel, Pcm
 from assistant.loudness import amplified
 from assistant.smooth_start import SmoothStart, expected_s
-from assistant.speech.resample import Resampler
+from assistant.speech.resample import Resampler, resample
 from assistant.speech.spoken import sentences
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
 from assistant.speech.urgency import needed_by
@@ -29,12 +29,34 @@ must not be kept waiting."""
 NO_SOUND_S = 3.0
 """A synthesiser that gives nothing for so long hangs; the next one speaks."""
 
+BRIDGE_AFTER_S = 0.12
+"""What is rendered ahead is there by then; for anything else a second or two of silence would
+follow, which a few words bridge."""
+
+BRIDGE_AGAIN_S = 1.5
+"""So long after the first words, the caller is asked for more patience."""
+
 AVOID_S = 30.0
 """One that has hung is tried last for so long: each try costs the caller NO_SOUND_S of silence."""
 
 HOLD_BACK_S = 3.0
 """The caller hears nothing for at most so long while sound is gathered that would else break off:
 then the next synthesiser speaks, or what there is is played."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bridges:
+    """Words that tell a caller they were understood while the answer is still synthesised."""
+
+    first: Sequence[Pcm] = ()
+    """Taken in turn, from call to call and answer to answer."""
+    again: Sequence[Pcm] = ()
+    """Said once more, where the answer still does not come."""
+    rate: int = 8000
+    """Hz."""
+
+
+NO_BRIDGES = Bridges()
 
 
 @dataclass(slots=True)
@@ -52,15 +74,23 @@ class Playback:
     """Speaks to one caller, one reply at a time."""
 
     def __init__(
-        self, channel: Channel, synthesizers: Sequence[Synthesizer], usual_speed: float = 1.0
+        self,
+        channel: Channel,
+        synthesizers: Sequence[Synthesizer],
+        usual_speed: float = 1.0,
+        bridges: Bridges = NO_BRIDGES,
     ) -> None:
         """`usual_speed` is the configured one, at which the prompt cache was rendered."""
         self._channel = channel
         self._synthesizers = synthesizers
         self._usual_speed = usual_speed
+        self._bridges = bridges
+        self._bridged = 0
         self._pieces: list[_Piece] = []
         self._ahead = 0
         self._room = asyncio.Event()
+        self._begun = asyncio.Event()
+        """Set once there is something to play."""
         self._avoided: dict[Synthesizer, float] = {}
         """Synthesisers that have hung, and until when they are tried last."""
         self._dry_since: float | None = None
@@ -70,21 +100,32 @@ class Playback:
         self.volume_db = 0.0
         """What the caller asked for, beside the usual level; 6 is louder."""
 
-    async def say(self, text: str, on_first_audio: Callable[[], None] | None = None) -> None:
+    async def say(
+        self,
+        text: str,
+        on_first_audio: Callable[[], None] = lambda: None,
+        *,
+        bridge: bool = False,
+    ) -> None:
         """Speak `text` to its end. Raises ChannelClosed when the caller hangs up meanwhile.
 
-        Cancel it to interrupt, then call stop().
+        `bridge`: a few words before it, where it is not there at once. Cancel it to interrupt,
+        then call stop().
         """
         self._pieces = []
         self._ahead = 0
+        self._begun.clear()
         chunks: asyncio.Queue[tuple[_Piece, Pcm] | None] = asyncio.Queue()
         synthesis = asyncio.create_task(self._synthesise(text, chunks))
+        first = True
         try:
+            if bridge:
+                first = not await self._bridge(on_first_audio)
             while chunk := await self._next(chunks):
                 piece, pcm = chunk
-                if on_first_audio and len(pcm):
+                if first and len(pcm):
                     on_first_audio()
-                    on_first_audio = None
+                    first = False
                 await self._play(piece, pcm)
                 self._ahead -= len(pcm)
                 self._room.set()
@@ -106,6 +147,31 @@ class Playback:
                 length = max(length, round(expected_s(piece.text) * self._channel.rate))
             piece.text = piece.text[: len(piece.text) * piece.played // max(1, length)]
         return "".join(piece.text for piece in self._pieces)
+
+    async def _bridge(self, on_first_audio: Callable[[], None]) -> bool:
+        """Say something until the first sound is there; returns whether anything was said."""
+        gap = np.zeros(self._channel.rate * SENTENCE_GAP_MS // 1000, np.int16)
+        said = False
+        kinds = (self._bridges.first, BRIDGE_AFTER_S), (self._bridges.again, BRIDGE_AGAIN_S)
+        for sounds, patience_s in kinds:
+            if not sounds or await self._begins(patience_s):
+                break
+            if not said:
+                on_first_audio()
+            said = True
+            sound = sounds[self._bridged % len(sounds)]
+            pcm = np.concatenate([resample(sound, self._bridges.rate, self._channel.rate), gap])
+            piece = _Piece("", synthesised=len(pcm), complete=True)
+            self._pieces.insert(0, piece)
+            await self._play(piece, pcm)
+        self._bridged += said
+        return said
+
+    async def _begins(self, within_s: float) -> bool:
+        """Whether the first sound is there within so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), within_s)
+        return self._begun.is_set()
 
     async def _play(self, piece: _Piece, pcm: Pcm) -> None:
         # Here, before the channel: an echo is known by what the channel has sent.
@@ -144,6 +210,8 @@ class Playback:
                         runs_out = max(runs_out, time.monotonic()) + len(pcm) / self._channel.rate
                         needed_by.set(runs_out)
                         chunks.put_nowait((piece, pcm))
+                        if len(pcm):
+                            self._begun.set()
                         await self._wait_for_room()
                     piece.synthesised += len(gap)
                     piece.complete = True
@@ -157,6 +225,7 @@ class Playback:
             else:
                 log.error("no synthesiser can speak; the caller misses one sentence")
         chunks.put_nowait(None)
+        self._begun.set()
 
     def _in_order(self) -> list[Synthesizer]:
         now = asyncio.get_running_loop().time()

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from assistant.call import Call, Outcome
-from assistant.channels.channel import Channel
+import numpy as np
+
+from assistant.call import BRIDGES, STILL, Call, Outcome
+from assistant.channels.channel import Channel, Pcm
 from assistant.dialogue.dialogue import CallStarted, Dialogue
 from assistant.dialogue.rasa import RasaDialogue
 from assistant.dialogue.resilient import ResilientDialogue
@@ -17,7 +19,7 @@ from assistant.hearing import RECOGNITION_LIMIT_S, Hearing
 from assistant.journal import Event, Journal
 from assistant.metrics import MeasuredSynthesizer, Metrics
 from assistant.observers import CallObserver, Observers
-from assistant.playback import Playback
+from assistant.playback import NO_BRIDGES, Bridges, Playback
 from assistant.recording import Recording
 from assistant.records import CallRecords
 from assistant.settings import Settings, project_path
@@ -60,6 +62,7 @@ class Reception:
         self._workers = UrgencyPool(2, "recognition", limit_s=RECOGNITION_LIMIT_S)
         self._calls: dict[Call, asyncio.Task[Outcome]] = {}
         self._calls_elsewhere = 0
+        self._bridges = NO_BRIDGES
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -80,7 +83,7 @@ class Reception:
             call_id,
             channel,
             Hearing(channel, self._recognizer, self._settings.turns, self._workers),
-            Playback(channel, self._synthesizers, self._settings.speech.speed),
+            Playback(channel, self._synthesizers, self._settings.speech.speed, self._bridges),
             self._dialogue,
             journal,
             self._settings,
@@ -117,10 +120,21 @@ class Reception:
         """Speak and think once: the first time costs a second that no caller should wait."""
         async for _ in self._synthesizers[0].speak("您好"):
             pass
+        self._bridges = Bridges(
+            [await self._sound(words) for words in BRIDGES],
+            [await self._sound(STILL)],
+            self._synthesizers[0].rate,
+        )
         call_id = new_call_id()
         for said in (CallStarted(), Transcript("养老金")):
             await self._dialogue.respond(call_id, said)
         await self._dialogue.forget(call_id)
+
+    async def _sound(self, words: str) -> Pcm:
+        """Raises SynthesisError."""
+        speed = self._settings.speech.speed
+        sound = [pcm async for pcm in self._synthesizers[0].speak(words, speed)]
+        return np.concatenate([np.zeros(0, np.int16), *sound])
 
     async def render_when_idle(
         self, cache: PromptCache, sentences: Sequence[str], speed: float

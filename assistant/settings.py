@@ -104,7 +104,7 @@ class Turns(_Section):
     """When a caller has finished, and when they interrupt. Milliseconds unless said otherwise."""
 
     endpoint_silence_ms: int = Field(800, ge=200, le=3000)
-    complete_silence_ms: int = Field(440, ge=200, le=3000)
+    complete_silence_ms: int = Field(360, ge=200, le=3000)
     """Trailing silence after words that leave no more to say: a whole number, a yes, a question
     in a few words."""
     asked_silence_ms: int = Field(640, ge=200, le=3000)

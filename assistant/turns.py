@@ -24,7 +24,7 @@ STAY_PROBABILITY = 0.35
 START_MS = 96
 """This much voice starts a turn: three VAD chunks; a click is shorter, 「是」 is longer."""
 
-PAUSE_MS = 160
+PAUSE_MS = 96
 """After this much silence the utterance is decoded ahead, in case it is already over."""
 
 FADED_DB = 18.0

@@ -28,7 +28,8 @@ import soxr
 from assistant.channels.channel import Pcm
 
 RATE = 8000
-START_S = 10.0
+START_S = 20.0
+LOOK_S = 0.05
 EVENT_S = 20.0
 SILENCE_S = 300
 """Follows whatever is said: at the end of its source file baresip hangs up."""
@@ -182,16 +183,15 @@ class Baresip:
         return np.asarray(soxr.resample(pcm, rate, RATE), np.int16)  # G.722 is dumped at 16 kHz
 
     async def _connect(self) -> None:
-        async with asyncio.timeout(START_S):
-            while True:
-                try:
-                    reader, self._writer = await asyncio.open_connection(
-                        "127.0.0.1", self._control_port
-                    )
-                    break
-                except ConnectionRefusedError:
-                    await asyncio.sleep(0.05)
-        self._listening = asyncio.create_task(self._listen(reader))
+        for _ in range(round(START_S / LOOK_S)):
+            with contextlib.suppress(ConnectionRefusedError):
+                connection = asyncio.open_connection("127.0.0.1", self._control_port)
+                reader, self._writer = await connection
+                self._listening = asyncio.create_task(self._listen(reader))
+                return
+            await asyncio.sleep(LOOK_S)
+        log = (self.folder / "log").read_text(errors="replace")
+        pytest.fail(f"baresip cannot be reached at port {self._control_port}:\n{log}")
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
@@ -203,7 +203,14 @@ class Baresip:
 
 
 def free_port() -> int:
-    """A UDP and TCP port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, for UDP and for TCP.
+
+    Not even a connection that lingers in TIME_WAIT may hold it: baresip does not reuse addresses.
+    """
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+            udp.bind(("127.0.0.1", 0))
+            port = int(udp.getsockname()[1])
+            with contextlib.suppress(OSError):
+                tcp.bind(("127.0.0.1", port))
+                return port

@@ -4,6 +4,7 @@ Synthesisers and wire are scripted, in virtual time; the real ones have their ow
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from assistant.channels.channel import Audio, Key, Pcm
-from assistant.playback import HOLD_BACK_S, NO_SOUND_S, Playback
+from assistant.playback import BRIDGE_AGAIN_S, HOLD_BACK_S, NO_SOUND_S, Bridges, Playback
 from assistant.smooth_start import SmoothStart, expected_s
 from assistant.speech.synthesizer import SynthesisError
 from tests import virtual_time
@@ -159,3 +160,59 @@ def test_when_a_sentence_of_four_seconds_may_start(
 
 def test_slow_speech_takes_longer() -> None:
     assert expected_s("十个字的一句话在这里", 0.5) == 2 * expected_s("十个字的一句话在这里")
+
+
+BRIDGE, AGAIN, VOICE = 11, 12, 5
+BRIDGES = Bridges([np.full(RATE, BRIDGE, np.int16)], [np.full(RATE, AGAIN, np.int16)], RATE)
+
+
+def bridged(voice: Voice, text: str = SENTENCE, *, bridge: bool = True) -> list[int]:
+    """The pitches of all that a caller hears, one after the other, silences included."""
+
+    async def listen() -> list[int]:
+        wire = Wire()
+        running = asyncio.create_task(wire.run())
+        await Playback(wire, [voice], bridges=BRIDGES).say(text, bridge=bridge)
+        running.cancel()
+        return [pitch for pitch, _ in itertools.groupby(wire.played)]
+
+    return virtual_time.run(listen())
+
+
+def test_what_is_there_at_once_needs_no_bridge() -> None:
+    assert BRIDGE not in bridged(Voice(0.1, VOICE))
+
+
+def test_a_slow_first_sentence_is_bridged() -> None:
+    heard = bridged(Voice(0.9, VOICE))
+    assert [pitch for pitch in heard if pitch] == [BRIDGE, VOICE]
+
+
+def test_nothing_to_say_is_not_bridged() -> None:
+    assert BRIDGE not in bridged(Voice(0.9, VOICE), "")
+
+
+def test_only_what_asks_for_a_bridge_gets_one() -> None:
+    assert BRIDGE not in bridged(Voice(0.9, VOICE), bridge=False)
+
+
+def test_a_caller_who_waits_long_is_asked_for_patience_once() -> None:
+    slow = Voice((1 + BRIDGE_AGAIN_S + 0.5) / 0.2, VOICE)
+    heard = bridged(slow)
+    assert [pitch for pitch in heard if pitch][:2] == [BRIDGE, AGAIN]
+    assert heard.count(AGAIN) == 1
+
+
+def test_a_bridge_is_none_of_the_words_that_were_heard() -> None:
+    async def interrupt() -> str:
+        wire = Wire()
+        running = asyncio.create_task(wire.run())
+        playback = Playback(wire, [Voice(5, VOICE)], bridges=BRIDGES)
+        saying = asyncio.create_task(playback.say(SENTENCE, bridge=True))
+        await asyncio.sleep(0.5)
+        saying.cancel()
+        heard = playback.stop()
+        running.cancel()
+        return heard
+
+    assert virtual_time.run(interrupt()) == ""

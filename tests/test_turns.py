@@ -87,11 +87,11 @@ def test_a_number_may_pause_between_its_groups(expecting: Expecting, ended: bool
 @pytest.mark.parametrize(
     ("expecting", "words", "silence"),
     [
-        ("free", Completeness.COMPLETE, 440),
+        ("free", Completeness.COMPLETE, 360),
         ("free", Completeness.ASKED, 640),
         ("free", Completeness.UNSURE, 800),
         ("free", Completeness.OPEN, 1400),
-        ("pin", Completeness.COMPLETE, 440),
+        ("pin", Completeness.COMPLETE, 360),
         ("pin", Completeness.UNSURE, 800),
         ("pin", Completeness.OPEN, 1500),
     ],
@@ -107,7 +107,7 @@ def test_the_words_decide_how_long_is_waited(
     assert events[0][0] == pytest.approx(960 + silence, abs=CHUNK_MS)
 
 
-@pytest.mark.parametrize(("expecting", "silence"), [("free", 640), ("yes_no", 440), ("pin", 440)])
+@pytest.mark.parametrize(("expecting", "silence"), [("free", 640), ("yes_no", 360), ("pin", 360)])
 def test_who_has_paused_before_may_ask_another_question(expecting: Expecting, silence: int) -> None:
     detector = TurnDetector(Turns())
     detector.expecting = expecting

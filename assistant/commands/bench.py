@@ -29,6 +29,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     latency.add_argument("--turns", type=int, default=30, help="at least so many of each kind")
     latency.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    latency.add_argument("--plot", type=Path, metavar="PNG", help="draw the distributions")
     latency.set_defaults(run=run)
     nlu = benches.add_parser(
         "nlu",
@@ -89,7 +90,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; returns 1 when the hotline did not answer enough turns."""
-    from assistant.bench import Distribution, latency
+    from assistant.bench import Distribution, draw, latency
     from assistant.supervision import StartError
 
     if args.turns < 1:
@@ -103,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     except StartError as error:
         print(f"hotline: {error}", file=sys.stderr)
         return 2
+    if args.plot:
+        draw(found, args.plot)
     if args.json:
         print(json.dumps({kind: each.as_json() for kind, each in found.items()}))
     else:

@@ -9,7 +9,7 @@ import functools
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 import jieba
@@ -64,12 +64,35 @@ class LanguageModel:
         for gram, count in self._counts.items():
             self._totals[gram[:-1]] += count
             self._kinds[gram[:-1]] += 1
+        self._followers: dict[str, set[str]] = defaultdict(set)
+        for gram in self._counts:
+            if len(gram) == 2:
+                self._followers[gram[0]].add(gram[1])
         # bounded: a hotline that runs for months meets ever new contexts
         self._logarithm = functools.lru_cache(1 << 17)(self._find_logarithm)
+        self._unseen = functools.lru_cache(1 << 15)(self._find_unseen)
 
     def score(self, history: str, character: str) -> float:
         """Natural logarithm of the probability that this character follows."""
         return self._logarithm(history[-(ORDER - 1) :], character)
+
+    def followers(self, history: str) -> Set[str]:
+        """The characters that have been seen after the last one of `history`."""
+        return self._followers.get(history[-1], frozenset())
+
+    def unseen(self, history: str) -> float:
+        """What the score of a character that is no follower is, less its score after nothing."""
+        return self._unseen(history[-(ORDER - 1) :])
+
+    def _find_unseen(self, history: str) -> float:
+        result = 0.0
+        for start in range(len(history) - 1, -1, -1):
+            context = history[start:]
+            total, kinds = self._totals.get(context, 0.0), self._kinds.get(context, 0)
+            if not total:
+                break
+            result += math.log(kinds / (total + kinds))
+        return result
 
     def _find_logarithm(self, history: str, character: str) -> float:
         return math.log(self._probability(history, character))

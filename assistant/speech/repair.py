@@ -39,6 +39,16 @@ _Path = tuple[float, str, str]
 """Score, sentence so far, and the characters of it that the next one depends on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """The characters that one may be exchanged for."""
+
+    far: dict[str, float]
+    """What the distance in sound costs, in nats."""
+    ranked: list[tuple[float, str]]
+    """The best first, as far as the characters before them do not matter."""
+
+
 def change_cost(confidence: float) -> float:
     """Nats for exchanging a character that is right with this probability: its log odds more.
 
@@ -67,7 +77,7 @@ class Repair:
             if "\u3400" <= character <= "\u9fff":
                 for sound in readings(character):
                     self._of_sound[sound].append(character)
-        self._candidates = functools.lru_cache(8192)(self._find_candidates)
+        self._others = functools.lru_cache(8192)(self._find_others)
         self._reached = functools.lru_cache(1024)(self._find_reached)
         self._near = functools.lru_cache(2048)(self._find_near)
 
@@ -92,7 +102,7 @@ class Repair:
         if not text:
             return [(0.0, "", START * (ORDER - 1))]
         before = sorted(self._reached(text[:-1], change), reverse=True)
-        (same, _), *changes = self._candidates(text[-1])
+        same, others = text[-1], self._others(text[-1])
         seen = DIGIT if same.isdecimal() else same
         score = self._model.score
         best = [
@@ -100,31 +110,38 @@ class Repair:
             for so_far, sentence, history in before
         ]
         heapq.heapify(best)
+
+        def offer(total: float, sentence: str, history: str) -> None:
+            if len(best) < BEAM:
+                heapq.heappush(best, (total, sentence, history))
+            elif total > best[0][0]:
+                heapq.heapreplace(best, (total, sentence, history))
+
         for so_far, sentence, history in before:
-            for candidate, far in changes:
-                cost = change + far
-                # no probability exceeds one, and the next candidates cost no less
-                if len(best) == BEAM and so_far - cost <= best[0][0]:
+            followers = self._model.followers(history) & others.far.keys()
+            for other in followers:
+                total = so_far - change - others.far[other] + score(history, other)
+                offer(total, sentence + other, history[1:] + other)
+            unseen = so_far - change + self._model.unseen(history)
+            for alone, other in others.ranked:
+                if len(best) == BEAM and unseen + alone <= best[0][0]:
                     break
-                total = so_far - cost + score(history, candidate)
-                if len(best) < BEAM:
-                    heapq.heappush(best, (total, sentence + candidate, history[1:] + candidate))
-                elif total > best[0][0]:
-                    heapq.heapreplace(best, (total, sentence + candidate, history[1:] + candidate))
+                if other not in followers:
+                    offer(unseen + alone, sentence + other, history[1:] + other)
         return best
 
-    def _find_candidates(self, character: str) -> list[tuple[str, float]]:
-        same = [(character, 0.0)]
+    def _find_others(self, character: str) -> _Others:
         if character in NUMERALS or not "\u3400" <= character <= "\u9fff":
-            return same
+            return _Others({}, [])
         apart: dict[str, float] = {}
         for sound in readings(character):
             for near, far in self._near(sound):
                 for other in self._of_sound[near]:
                     apart[other] = min(far, apart.get(other, far))
         apart.pop(character, None)
-        cheapest_first = sorted(apart, key=lambda other: (apart[other], other))
-        return same + [(other, SOUND * apart[other]) for other in cheapest_first]
+        costs = {other: SOUND * apart[other] for other in apart}
+        alone = [(self._model.score("", other) - cost, other) for other, cost in costs.items()]
+        return _Others(costs, sorted(alone, reverse=True))
 
     def _find_near(self, sound: str) -> list[tuple[str, float]]:
         """The syllables that may stand for this one, and how far each is."""
