@@ -30,7 +30,7 @@ VOICED_LIKENESS = 0.5
 """Correlation of a sound with itself a pitch period later; a cough or a knock stays below 0.4."""
 
 BRIGHT_HZ = 800
-BRIGHT_DB = -16.0
+BRIGHT_DB = -14.0
 """Part of the power above BRIGHT_HZ that any vowel but a hummed one exceeds."""
 
 HUM_MS = 450

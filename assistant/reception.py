@@ -1,6 +1,7 @@
 """Where calls arrive: the engines that all calls share, and one Call for each channel."""
 
 import asyncio
+import gc
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -117,7 +118,7 @@ class Reception:
             self._idle.set()
 
     async def warm_up(self) -> None:
-        """Speak and think once: the first time costs a second that no caller should wait."""
+        """Speak, hear and think once: the first time costs a second that no caller should wait."""
         async for _ in self._synthesizers[0].speak("您好"):
             pass
         self._bridges = Bridges(
@@ -125,10 +126,16 @@ class Reception:
             [await self._sound(STILL)],
             self._synthesizers[0].rate,
         )
+        await asyncio.to_thread(self._hear, self._bridges.first[0], self._bridges.rate)
         call_id = new_call_id()
         for said in (CallStarted(), Transcript("养老金")):
             await self._dialogue.respond(call_id, said)
         await self._dialogue.forget(call_id)
+
+    def _hear(self, speech: Pcm, rate: int) -> None:
+        stream = self._recognizer.open(rate)
+        stream.accept(speech)
+        stream.finish()
 
     async def _sound(self, words: str) -> Pcm:
         """Raises SynthesisError."""
@@ -196,6 +203,10 @@ async def open_reception(
             emit,
         )
         await reception.warm_up()
+        # Python's garbage collector would else walk through all that is loaded now and then, for
+        # a quarter of a second in which no packet leaves.
+        gc.collect()
+        gc.freeze()
         rendering: asyncio.Task[None] | None = None
         if renders and synthesis.cache and settings.speech.render_when_idle:
             rendering = asyncio.create_task(

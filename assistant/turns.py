@@ -27,6 +27,9 @@ START_MS = 96
 PAUSE_MS = 96
 """After this much silence the utterance is decoded ahead, in case it is already over."""
 
+THOUGHT_MS = 192
+"""Who goes on after a pause of this length has paused for thought; a consonant is shorter."""
+
 FADED_DB = 18.0
 """This far below the turn's voice nobody speaks any more. Silero takes a tenth of a second longer
 to be sure; it decides alone where the room is louder than that."""
@@ -129,14 +132,14 @@ class TurnDetector:
             longest_s = min(longest_s, NOISY_TURN_S)
         if self._now - started_ms >= longest_s * 1000:
             return self._end(started_ms, cut=True)
+        silence_ms = self._now - self._last_voice_ms
         if probability >= STAY_PROBABILITY:
             self._last_voice_ms = self._now
             if self.paused:
                 self._go_on()
-                self._gone_on = True
+                self._gone_on = self._gone_on or silence_ms >= THOUGHT_MS
                 return VoiceResumed()
             return None
-        silence_ms = self._now - self._last_voice_ms
         if silence_ms >= self._silence_limit_ms():
             return self._end(started_ms, cut=False)
         if silence_ms >= PAUSE_MS and not self.paused:
