@@ -14,7 +14,7 @@ from sqlalchemy import select
 from assistant.backend.call_tables import TurnRecord
 from assistant.backend.database import Database
 from assistant.bench_calls import QUESTIONS, Question, ask, hear_greeting, hotline
-from assistant.channels.sip_light import LightCall, Refused, keep_pace
+from assistant.channels.sip_light import LightCall, Refused, in_pace
 from assistant.settings import Settings
 
 STAGES = ("endpoint", "recognised", "understood", "first_audio")
@@ -93,28 +93,24 @@ def draw(found: dict[str, Distribution], file: Path) -> None:
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for place, (kind, each) in enumerate(found.items()):
-        if not each.n:
-            continue
+    answered = {kind: each for kind, each in found.items() if each.n}
+    for kind, each in answered.items():
         ranked = sorted(each.latencies)
         shares = [(rank + 1) / each.n for rank in range(each.n)]
         left.step(ranked, shares, where="post", label=f"{kind}, n = {each.n}")
-        start = 0.0
-        for number, stage in enumerate((*STAGES, "wire")):
-            end = each.stages[stage].p50_ms if stage in each.stages else each.p50_ms
-            right.barh(place, end - start, left=start, color=f"C{number}", label=stage)
-            start = end
+    begun = [0.0] * len(answered)
+    for stage in (*STAGES, "wire"):
+        ended = [each.stages.get(stage, each).p50_ms for each in answered.values()]
+        took = [end - begin for begin, end in zip(begun, ended, strict=True)]
+        right.barh(list(answered), took, left=begun, label=stage)
+        begun = ended
     left.set(
         xlabel="ms from the caller's last sample to the answer's first", ylabel="share of turns"
     )
     left.set(xlim=(0, None), ylim=(0, 1))
     left.legend(loc="lower right")
-    right.set_yticks(range(len(found)), list(found))
-    right.set(xlabel="ms, medians, from the end of the voice")
-    handles, labels = right.get_legend_handles_labels()
-    once = dict(zip(labels, handles, strict=True))
-    right.legend(once.values(), once.keys(), loc="upper center", ncols=len(once), fontsize="small")
-    right.set_ylim(-0.5, len(found))
+    right.set(xlabel="ms, medians, from the end of the voice", ylim=(-0.5, len(answered) + 0.2))
+    right.legend(loc="upper center", ncols=3, fontsize="small")
     figure.savefig(file)
 
 
@@ -136,13 +132,9 @@ async def _stages(settings: Settings) -> dict[str, Distribution]:
 async def _ask(uri: str, question: Question) -> float | None:
     """One call: hear the greeting, ask, hang up when the answer begins; its latency in ms."""
     try:
-        async with LightCall(uri) as call:
-            pacer = asyncio.create_task(keep_pace({call}))
-            try:
-                await hear_greeting(call)
-                return (await ask(call, question)).latency_ms
-            finally:
-                pacer.cancel()
+        async with LightCall(uri) as call, in_pace({call}):
+            await hear_greeting(call)
+            return (await ask(call, question)).latency_ms
     except Refused as refused:
         _tell(str(refused))
         return None

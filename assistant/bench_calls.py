@@ -111,7 +111,7 @@ async def hear_greeting(call: LightCall) -> None:
 
 
 async def ask(call: LightCall, question: Question) -> Answer:
-    """Ask, and wait until the answer begins; keep_pace() has to run meanwhile."""
+    """Ask, and wait until the answer begins; inside in_pace()."""
     left: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     began = time.time()
 

@@ -21,7 +21,7 @@ from assistant.bench import Distribution
 from assistant.channels.channel import Pcm
 from assistant.completeness import completeness
 from assistant.settings import Turns
-from assistant.speech.recognizer import Recognizer
+from assistant.speech.recognizer import Recognizer, transcribe
 from assistant.speech.vad import CHUNK_MS, Vad
 from assistant.telephone_line import Samples, carried
 from assistant.turns import TurnDetector, TurnEnded, VoicePaused, VoiceResumed
@@ -119,9 +119,7 @@ def listen(recognizer: Recognizer, rules: Turns, utterance: Utterance, seed: str
 
 
 def _decode(recognizer: Recognizer, utterance: Utterance, pcm: Pcm) -> str:
-    stream = recognizer.open(RATE, utterance.expecting)
-    stream.accept(pcm)
-    return stream.finish().text
+    return transcribe(recognizer, pcm, RATE, utterance.expecting).text
 
 
 def report(found: Iterable[Ended]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from assistant.bench import Distribution
 from assistant.bench_calls import hotline
 from assistant.channels import g711
 from assistant.channels.channel import Pcm
-from assistant.channels.sip_light import FRAME_S, LightCall, Refused, keep_pace
+from assistant.channels.sip_light import FRAME_S, LightCall, Refused, in_pace
 from assistant.channels.sip_script import load_line
 from assistant.settings import project_path
 from assistant.speech.resample import resample
@@ -133,12 +133,9 @@ class Interrupter:
 
     async def run(self, todo: Sequence[Trial]) -> None:
         """All of them."""
-        pacer = asyncio.create_task(keep_pace(self._calls))
         waiting = list(todo)
-        try:
+        async with in_pace(self._calls):
             await asyncio.gather(*[self._caller(waiting) for _ in range(AT_ONCE)])
-        finally:
-            pacer.cancel()
 
     async def _caller(self, waiting: list[Trial]) -> None:
         while waiting:

@@ -24,7 +24,7 @@ from assistant.bench_calls import (
     hotline,
     unless_ended,
 )
-from assistant.channels.sip_light import LightCall, Refused, keep_pace
+from assistant.channels.sip_light import LightCall, Refused, in_pace
 from assistant.processes import Cost, busy_s, costs
 
 LIMIT_MS = 1500
@@ -123,13 +123,10 @@ class Callers:
 
     async def run(self, seconds: float) -> None:
         """Call and talk for so long, then hang up."""
-        pacer = asyncio.create_task(keep_pace(self._calls))
         until = time.monotonic() + seconds
         callers = [self._caller(number, until) for number in range(self.step.calls)]
-        try:
+        async with in_pace(self._calls):
             await asyncio.gather(*callers)
-        finally:
-            pacer.cancel()
 
     async def _caller(self, number: int, until: float) -> None:
         await asyncio.sleep(number * APART_S)

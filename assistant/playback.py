@@ -49,7 +49,7 @@ class Bridges:
     """Words that tell a caller they were understood while the answer is still synthesised."""
 
     first: Sequence[Pcm] = ()
-    """Taken in turn, from call to call and answer to answer."""
+    """Taken in turn, answer by answer."""
     again: Sequence[Pcm] = ()
     """Said once more, where the answer still does not come."""
     rate: int = 8000
@@ -86,6 +86,7 @@ class Playback:
         self._usual_speed = usual_speed
         self._bridges = bridges
         self._bridged = 0
+        self._gap = np.zeros(channel.rate * SENTENCE_GAP_MS // 1000, np.int16)
         self._pieces: list[_Piece] = []
         self._ahead = 0
         self._room = asyncio.Event()
@@ -150,7 +151,6 @@ class Playback:
 
     async def _bridge(self, on_first_audio: Callable[[], None]) -> bool:
         """Say something until the first sound is there; returns whether anything was said."""
-        gap = np.zeros(self._channel.rate * SENTENCE_GAP_MS // 1000, np.int16)
         said = False
         kinds = (self._bridges.first, BRIDGE_AFTER_S), (self._bridges.again, BRIDGE_AGAIN_S)
         for sounds, patience_s in kinds:
@@ -160,7 +160,9 @@ class Playback:
                 on_first_audio()
             said = True
             sound = sounds[self._bridged % len(sounds)]
-            pcm = np.concatenate([resample(sound, self._bridges.rate, self._channel.rate), gap])
+            pcm = np.concatenate(
+                [resample(sound, self._bridges.rate, self._channel.rate), self._gap]
+            )
             piece = _Piece("", synthesised=len(pcm), complete=True)
             self._pieces.insert(0, piece)
             await self._play(piece, pcm)
@@ -194,7 +196,6 @@ class Playback:
     async def _synthesise(
         self, text: str, chunks: asyncio.Queue[tuple[_Piece, Pcm] | None]
     ) -> None:
-        gap = np.zeros(self._channel.rate * SENTENCE_GAP_MS // 1000, np.int16)
         runs_out = 0.0
         for sentence in sentences(text):
             piece = _Piece(sentence)
@@ -213,10 +214,10 @@ class Playback:
                         if len(pcm):
                             self._begun.set()
                         await self._wait_for_room()
-                    piece.synthesised += len(gap)
+                    piece.synthesised += len(self._gap)
                     piece.complete = True
-                    self._ahead += len(gap)
-                    chunks.put_nowait((piece, gap))
+                    self._ahead += len(self._gap)
+                    chunks.put_nowait((piece, self._gap))
                     break
                 except SynthesisError as error:
                     if isinstance(error, _Hangs):

@@ -27,7 +27,7 @@ from assistant.settings import Settings, project_path
 from assistant.setup import card_sentences
 from assistant.speech import recognizers, synthesizers
 from assistant.speech.prompts import PromptCache
-from assistant.speech.recognizer import Recognizer, Transcript
+from assistant.speech.recognizer import Recognizer, Transcript, transcribe
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
 from assistant.speech.urgency import NEVER, UrgencyPool, needed_by
 from assistant.tracing import open_tracing
@@ -126,16 +126,12 @@ class Reception:
             [await self._sound(STILL)],
             self._synthesizers[0].rate,
         )
-        await asyncio.to_thread(self._hear, self._bridges.first[0], self._bridges.rate)
+        speech, rate = self._bridges.first[0], self._bridges.rate
+        await asyncio.to_thread(transcribe, self._recognizer, speech, rate)
         call_id = new_call_id()
         for said in (CallStarted(), Transcript("养老金")):
             await self._dialogue.respond(call_id, said)
         await self._dialogue.forget(call_id)
-
-    def _hear(self, speech: Pcm, rate: int) -> None:
-        stream = self._recognizer.open(rate)
-        stream.accept(speech)
-        stream.finish()
 
     async def _sound(self, words: str) -> Pcm:
         """Raises SynthesisError."""

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -32,6 +31,7 @@ from assistant.backend.database import Database, DatabaseUnavailable
 from assistant.backend.items import load_items
 from assistant.backend.tables import Base, CardEvent, CaseEvent, Contribution, Person, ServiceCase
 from tests.api import PERSONS, Api, HeldClock
+from tests.baresip import free_port
 from tests.database import Databases
 
 NOBODY = "110101199003074477"
@@ -421,14 +421,8 @@ def _hotline(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "assistant.cli", *arguments]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_the_command_serves_until_sigterm(database_url: str) -> None:
-    port = _free_port()
+    port = free_port()
     command = _hotline(
         *("--set", f"backend.database='{database_url}'", "--set", f"backend.port={port}"),
         "backend",

@@ -20,6 +20,7 @@ from assistant import ports, settings, supervision
 from assistant.ports import Port
 from assistant.supervision import UNUSABLE, RestartPolicy, StartError
 from assistant.supervisor import Service, Supervisor
+from tests.baresip import free_port
 
 HTTP_SERVICE = """
 import http.server, signal, sys
@@ -56,12 +57,6 @@ signal.pause()
 """
 
 DEADLINE_S = 20.0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def python(name: str, code: str, *arguments: str, **how: object) -> Service:

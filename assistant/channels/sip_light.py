@@ -17,7 +17,8 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from typing import Self
 
 import numpy as np
@@ -254,8 +255,17 @@ class LightCall:
             each.close()
 
 
-async def keep_pace(calls: Collection[LightCall]) -> None:
-    """One clock for all: a packet of each call every 20 ms, until cancelled."""
+@asynccontextmanager
+async def in_pace(calls: Collection[LightCall]) -> AsyncIterator[None]:
+    """One clock for all: a packet of each call every 20 ms while the block runs."""
+    pacer = asyncio.create_task(_keep_pace(calls))
+    try:
+        yield
+    finally:
+        pacer.cancel()
+
+
+async def _keep_pace(calls: Collection[LightCall]) -> None:
     due = time.monotonic()
     while True:
         for call in list(calls):

@@ -61,11 +61,10 @@ class LanguageModel:
                     self._counts[gram] = self._counts.get(gram, 0.0) + count
         self._totals: dict[str, float] = defaultdict(float)
         self._kinds: dict[str, int] = defaultdict(int)
+        self._followers: dict[str, set[str]] = defaultdict(set)
         for gram, count in self._counts.items():
             self._totals[gram[:-1]] += count
             self._kinds[gram[:-1]] += 1
-        self._followers: dict[str, set[str]] = defaultdict(set)
-        for gram in self._counts:
             if len(gram) == 2:
                 self._followers[gram[0]].add(gram[1])
         # bounded: a hotline that runs for months meets ever new contexts

@@ -64,3 +64,12 @@ class Recognizer(Protocol):
     def open(self, rate: int, expecting: Expecting = "free") -> RecognizerStream:
         """A stream for one utterance of audio at `rate` Hz."""
         ...
+
+
+def transcribe(
+    recognizer: Recognizer, pcm: Pcm, rate: int, expecting: Expecting = "free"
+) -> Transcript:
+    """The words of a whole utterance that is there already, mono at `rate` Hz."""
+    stream = recognizer.open(rate, expecting)
+    stream.accept(pcm)
+    return stream.finish()
