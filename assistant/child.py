@@ -27,7 +27,9 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 class Child:
     """A running process: its own process group, its stderr in a log file.
 
-    Its own group keeps a terminal's Ctrl-C from it: the supervisor decides who stops when.
+    Its own group keeps a terminal's Ctrl-C from it: the supervisor decides who stops when. It is no
+    session of its own: Linux shares the processors out among sessions first, whatever niceness
+    says (sched(7), autogroup).
     """
 
     def __init__(self, process: Process, log: Path, log_start: int) -> None:
@@ -37,7 +39,14 @@ class Child:
 
     @classmethod
     async def launch(
-        cls, argv: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path, *, talks: bool
+        cls,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        talks: bool,
+        niceness: int = 0,
     ) -> "Child":
         """Start `argv`; stdout is `stdout` if it `talks`, else it is logged too.
 
@@ -52,10 +61,13 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=PIPE if talks else sink,
                 stderr=sink,
-                start_new_session=True,
+                process_group=0,
                 preexec_fn=_dies_with(os.getpid()),
                 limit=LONGEST_LINE,
             )
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                os.setpriority(os.PRIO_PROCESS, process.pid, own + niceness)
             return cls(process, log, log_start)
 
     @property

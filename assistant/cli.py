@@ -13,7 +13,7 @@ COMMANDS = (
     "setup", "serve", "demo", "console", "mic",
     "say", "transcribe", "calls", "bench",
     "policies", "models", "train", "doctor",
-    "backend", "answer", "front",
+    "backend", "speech", "answer", "front",
 )  # fmt: skip
 """Modules of assistant.commands, in the order of a newcomer's first hour."""
 

@@ -15,7 +15,13 @@ from assistant.channels.channel import FRAME_MS, Audio, Channel, Key, Pcm
 from assistant.completeness import Completeness, completeness
 from assistant.dialogue.dialogue import Keys
 from assistant.settings import Turns
-from assistant.speech.recognizer import Expecting, Recognizer, RecognizerStream, Transcript
+from assistant.speech.recognizer import (
+    LIMIT_S,
+    Expecting,
+    Recognizer,
+    RecognizerStream,
+    Transcript,
+)
 from assistant.speech.vad import CHUNK_MS, Vad
 from assistant.timeline import Mark, MarkName
 from assistant.turns import (
@@ -36,9 +42,6 @@ LOOKBACK_MS = 500
 
 DIGITAL_SILENCE = 8
 """No sample beyond it: one step of A-law, which has no zero. A microphone is never so quiet."""
-
-RECOGNITION_LIMIT_S = 10.0
-"""A recogniser that has not answered by then hangs; the caller is asked again instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class Utterance:
             self._feed.put_nowait(None)
         task = self._streaming or self._ahead or asyncio.create_task(self._decode())
         try:
-            return await asyncio.wait_for(task, RECOGNITION_LIMIT_S)
+            return await asyncio.wait_for(task, LIMIT_S)
         except TimeoutError:
             self.mark("recognizer_timeout")
             log.error("the recogniser hangs; the caller is asked to say it again")

@@ -57,7 +57,10 @@ def free_ports() -> list[str]:
     The ports of SIP and of the metrics are left to the system; the call server's ready line
     names them.
     """
-    keys = ("backend.port", "dialogue.actions_port", "dialogue.rasa_port", "sip.workers_port")
+    keys = (
+        *("backend.port", "dialogue.actions_port", "dialogue.rasa_port", "speech.port"),
+        "sip.workers_port",
+    )
     with ExitStack() as held:  # all at once, so that no number comes twice
         sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in keys[1:]]
         numbers = [each.getsockname()[1] for each in sockets]

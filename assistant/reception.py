@@ -16,7 +16,7 @@ from assistant.dialogue.dialogue import CallStarted, Dialogue
 from assistant.dialogue.rasa import RasaDialogue
 from assistant.dialogue.resilient import ResilientDialogue
 from assistant.dialogue.rewriting import with_language_model
-from assistant.hearing import RECOGNITION_LIMIT_S, Hearing
+from assistant.hearing import Hearing
 from assistant.journal import Event, Journal
 from assistant.metrics import MeasuredSynthesizer, Metrics
 from assistant.observers import CallObserver, Observers
@@ -25,9 +25,9 @@ from assistant.recording import Recording
 from assistant.records import CallRecords
 from assistant.settings import Settings, project_path
 from assistant.setup import card_sentences
-from assistant.speech import recognizers, synthesizers
+from assistant.speech.engines import Engines
 from assistant.speech.prompts import PromptCache
-from assistant.speech.recognizer import Recognizer, Transcript, transcribe
+from assistant.speech.recognizer import LIMIT_S, Recognizer, Transcript
 from assistant.speech.synthesizer import SynthesisError, Synthesizer
 from assistant.speech.urgency import NEVER, UrgencyPool, needed_by
 from assistant.tracing import open_tracing
@@ -60,7 +60,7 @@ class Reception:
         self._records = records
         self._emit = emit
         # One decode at a time fills the cores; the second worker keeps a slow one from blocking.
-        self._workers = UrgencyPool(2, "recognition", limit_s=RECOGNITION_LIMIT_S)
+        self._workers = UrgencyPool(2, "recognition", limit_s=LIMIT_S)
         self._calls: dict[Call, asyncio.Task[Outcome]] = {}
         self._calls_elsewhere = 0
         self._bridges = NO_BRIDGES
@@ -118,16 +118,12 @@ class Reception:
             self._idle.set()
 
     async def warm_up(self) -> None:
-        """Speak, hear and think once: the first time costs a second that no caller should wait."""
-        async for _ in self._synthesizers[0].speak("您好"):
-            pass
+        """Think once, and have ready what bridges a synthesis: no caller should wait for that."""
         self._bridges = Bridges(
             [await self._sound(words) for words in BRIDGES],
             [await self._sound(STILL)],
             self._synthesizers[0].rate,
         )
-        speech, rate = self._bridges.first[0], self._bridges.rate
-        await asyncio.to_thread(transcribe, self._recognizer, speech, rate)
         call_id = new_call_id()
         for said in (CallStarted(), Transcript("养老金")):
             await self._dialogue.respond(call_id, said)
@@ -172,28 +168,27 @@ class Reception:
 @asynccontextmanager
 async def open_reception(
     settings: Settings,
+    engines: Engines,
     emit: Callable[[Event], None],
     metrics: Metrics | None = None,
     *,
     renders: bool = True,
 ) -> AsyncIterator[Reception]:
-    """A reception with all that it needs loaded. Raises ModelError or ConfigError.
+    """A reception that hears and speaks with these engines. Raises ConfigError.
 
     What happens in its calls is counted in `metrics`. `renders`: whether this one obeys
     speech.render_when_idle.
     """
     metrics = metrics or Metrics()
-    recognition = await asyncio.to_thread(recognizers.load, settings.speech)
-    synthesis = await asyncio.to_thread(synthesizers.load, settings.speech)
     async with (
         open_tracing(settings.tracing) as tracing,  # closed last: spans matter least
-        RasaDialogue(settings, engine=recognition.recognizer.name) as rasa,
+        RasaDialogue(settings, engine=engines.recognizer.name) as rasa,
         CallRecords(settings) as records,
     ):
         reception = Reception(
             settings,
-            recognition.recognizer,
-            [MeasuredSynthesizer(each, metrics) for each in synthesis.synthesizers],
+            engines.recognizer,
+            [MeasuredSynthesizer(each, metrics) for each in engines.synthesizers],
             ResilientDialogue(with_language_model(rasa, settings.llm), settings),
             Observers(records, metrics, *tracing),
             emit,
@@ -204,9 +199,9 @@ async def open_reception(
         gc.collect()
         gc.freeze()
         rendering: asyncio.Task[None] | None = None
-        if renders and synthesis.cache and settings.speech.render_when_idle:
+        if renders and engines.cache and settings.speech.render_when_idle:
             rendering = asyncio.create_task(
-                reception.render_when_idle(synthesis.cache, card_sentences(), settings.speech.speed)
+                reception.render_when_idle(engines.cache, card_sentences(), settings.speech.speed)
             )
         yield reception
         if rendering:

@@ -14,8 +14,18 @@ from assistant.supervisor import Service
 RASA_START_S = 240.0
 """Loading TensorFlow and the model takes half a minute on a free machine, minutes on a busy one."""
 
-CALL_SERVER_START_S = 120.0
+SPEECH_START_S = 120.0
 """It loads a recogniser and a synthesiser first."""
+
+CALL_SERVER_START_S = 120.0
+"""It waits for the speech server."""
+
+THINKING = 5
+"""Niceness of what answers the call servers, whose audio has to leave in time: a thread that is
+made to wait while it holds Python's lock holds up the audio's clock."""
+
+COMPUTING = 10
+"""Niceness of what fills the processors for tenths of a second: an answer goes before it."""
 
 GOODBYE_S = 15.0
 """Callers in the middle of a call hear a goodbye before the call server ends."""
@@ -32,7 +42,9 @@ def stages(
     behind = [_actions(settings), _rasa(settings, model)]
     if not settings.backend.url:  # a bureau's own backend is not ours to start
         behind.insert(0, _backend(settings, config))
-    return [behind, *_answering(settings, config)] if call_server else [behind]
+    if not call_server:
+        return [behind]
+    return [[*behind, speech_server(settings, config)], *_answering(settings, config)]
 
 
 def config_arguments(file: Path = CONFIG_FILE, overrides: Sequence[str] = ()) -> list[str]:
@@ -45,7 +57,8 @@ def config_arguments(file: Path = CONFIG_FILE, overrides: Sequence[str] = ()) ->
 
 def ports(settings: Settings) -> list[Port]:
     """Every port that a whole hotline listens on, RTP aside."""
-    ours = [_rasa_port(settings), _actions_port(settings), *_sip_ports(settings)]
+    ours = [_rasa_port(settings), _actions_port(settings), _speech_port(settings)]
+    ours += _sip_ports(settings)
     ours += _metrics_ports(settings)
     return ours if settings.backend.url else [_backend_port(settings), *ours]
 
@@ -57,6 +70,7 @@ def _backend(settings: Settings, config: Sequence[str]) -> Service:
         env=os.environ,
         health=f"{settings.backend_url}/health",
         ports=[_backend_port(settings)],
+        niceness=THINKING,
     )
 
 
@@ -69,6 +83,7 @@ def _actions(settings: Settings) -> Service:
         cwd=command.cwd,
         health=serving.actions_health(settings),
         ports=[_actions_port(settings)],
+        niceness=THINKING,
     )
 
 
@@ -82,6 +97,20 @@ def _rasa(settings: Settings, model: Path) -> Service:
         health=serving.rasa_health(settings),
         ports=[_rasa_port(settings)],
         start_s=RASA_START_S,
+        niceness=THINKING,
+    )
+
+
+def speech_server(settings: Settings, config: Sequence[str]) -> Service:
+    """What hears and speaks for the call servers."""
+    return Service(
+        name="speech",
+        argv=_hotline(config, "speech"),
+        env=os.environ,
+        health=f"http://127.0.0.1:{settings.speech.port}/engines",
+        ports=[_speech_port(settings)],
+        start_s=SPEECH_START_S,
+        niceness=COMPUTING,
     )
 
 
@@ -146,6 +175,10 @@ def _metrics_ports(settings: Settings) -> list[Port]:
     names = call_servers.names(settings.sip) or [""]
     chosen = [call_servers.metrics_of(settings, name) for name in names]
     return [Port(each.bind, each.port, "metrics.port") for each in chosen if each.enabled]
+
+
+def _speech_port(settings: Settings) -> Port:
+    return Port("127.0.0.1", settings.speech.port, "speech.port")
 
 
 def _rasa_port(settings: Settings) -> Port:

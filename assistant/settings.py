@@ -96,8 +96,11 @@ class Speech(_Section):
     """Ids of the policy cards whose answers are rendered at set-up; see render_when_idle."""
     render_when_idle: bool = True
     """Render the other cards' answers while nobody calls; it takes hours, once."""
-    threads: int = Field(2, ge=1, le=64)
-    """CPU threads of one inference."""
+    threads: int = Field(0, ge=0, le=64)
+    """CPU threads of one inference; 0: two, or one where so many calls share the processors that
+    they have several call servers. Settings puts the number in its place."""
+    port: int = Field(5070, ge=0, le=65535)
+    """Loopback only: where the speech server hears and speaks for the call servers."""
 
 
 class Turns(_Section):
@@ -236,6 +239,14 @@ class Settings(_Section):
     privacy: Privacy = Privacy()
     metrics: Metrics = Metrics()
     tracing: Tracing = Tracing()
+
+    @model_validator(mode="after")
+    def _choose_threads(self) -> Self:
+        many = self.sip.max_calls > CALLS_PER_PROCESS
+        threads = self.speech.threads or (1 if many else 2)
+        speech = self.speech.model_copy(update={"threads": threads})
+        object.__setattr__(self, "speech", speech)  # else it is frozen
+        return self
 
     @property
     def backend_url(self) -> str:

@@ -53,6 +53,8 @@ class Service:
     """A start that takes longer than this has failed."""
     stop_s: float = 5.0
     """Time between SIGTERM and SIGKILL."""
+    niceness: int = 0
+    """Above 0: it runs behind the others, as far as the system can tell."""
 
 
 @dataclass
@@ -166,7 +168,9 @@ class Supervisor:
         service = kept.service
         argv, talks = service.argv, not service.health
         try:
-            child = await Child.launch(argv, service.cwd, service.env, log, talks=talks)
+            child = await Child.launch(
+                argv, service.cwd, service.env, log, talks=talks, niceness=service.niceness
+            )
         except OSError as error:
             remedy = f"{argv[0]}: {error.strerror}; see `hotline doctor`"
             return _End(UNUSABLE, "not launched", remedy)

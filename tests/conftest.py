@@ -1,4 +1,4 @@
-"""What the tests share: one served dialogue and backend for the whole run."""
+"""What the tests share: one served dialogue, backend and speech server for the whole run."""
 
 import asyncio
 import threading
@@ -25,7 +25,7 @@ from tests.database import (  # noqa: F401  fixtures
 
 @dataclass(frozen=True)
 class Stack:
-    """A backend, an action server and a Rasa server that answer."""
+    """A backend, an action server, a Rasa server and a speech server that answer."""
 
     settings: Settings
     overrides: list[str]
@@ -49,12 +49,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     ]
     chosen = settings.load(overrides=overrides)
     asyncio.run(serve.set_up(chosen, demo_persons=True))
-    stages = services.stages(
-        chosen,
-        training.model(print),
-        services.config_arguments(overrides=overrides),
-        call_server=False,
-    )
+    config = services.config_arguments(overrides=overrides)
+    stages = services.stages(chosen, training.model(print), config, call_server=False)
+    stages[0].append(services.speech_server(chosen, config))
     ready, stop = threading.Event(), threading.Event()
     failures: list[BaseException] = []
 

@@ -178,6 +178,8 @@ def test_one_process_needs_no_front_door() -> None:
     few = settings.load(overrides=["sip.max_calls=4"])
     many = settings.load(overrides=["sip.max_calls=10"])
     direct, behind = (services.stages(each, Path("model"), []) for each in (few, many))
+    for stages in (direct, behind):
+        assert [each.name for each in stages[0]].count("speech") == 1, "one, however many answer"
     assert [[each.name for each in stage] for stage in direct[1:]] == [["answer"]]
     assert direct[1][0].argv[-1] == "answer"
     front, servers = behind[1:]

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from sqlalchemy import text
 from assistant.backend.database import Database
 from assistant.dialogue import resilient
 from assistant.settings import ROOT
-from tests.baresip import Baresip
+from assistant.speech import client
+from tests.baresip import Baresip, free_port
 from tests.conftest import Stack
 
 ENGINES_S = 120
@@ -207,6 +208,41 @@ async def test_keyed_digits_and_a_goodbye_at_shutdown(stack: Stack, tmp_path: Pa
         assert await asyncio.wait_for(server.process.wait(), 30) == 0
         await server.next("ended", limit_s=5)
     assert server.events[-1]["outcome"] == "closed"
+
+
+@asynccontextmanager
+async def speech_server(stack: Stack, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`hotline speech` with its engines loaded; killed at the end, as in an accident."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "assistant.cli", *stack.arguments,
+        "--set", f"speech.port={port}", "speech", cwd=ROOT, env=os.environ,
+    )  # fmt: skip
+    try:
+        speech = stack.settings.speech.model_copy(update={"port": port})
+        async with client.connect(speech, ENGINES_S):
+            pass
+        yield process
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_call_outlives_the_speech_server(stack: Stack, tmp_path: Path) -> None:
+    port = free_port()
+    async with AsyncExitStack() as running:
+        async with speech_server(stack, port):
+            patient = (f"speech.port={port}", "turns.no_input_s=60")
+            server = await running.enter_async_context(call_server(stack, *patient))
+            phone = await running.enter_async_context(Baresip(tmp_path))
+            await phone.dial(server.events[0]["sip"])
+            await phone.event("CALL_ESTABLISHED")
+            await server.next("listening")
+        await phone.say(CALLERS / "1.wav")
+        await server.next("caller")
+        await server.next("hotline")
+        async with speech_server(stack, port):
+            await server.ask(phone, CALLERS / "1.wav", "15年")
+    assert server.events[-1]["outcome"] == "caller_hung_up"
 
 
 async def test_an_apology_while_the_dialogue_is_down(stack: Stack, tmp_path: Path) -> None:

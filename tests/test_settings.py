@@ -22,6 +22,14 @@ def complaint(file: Path, *overrides: str) -> str:
     return message
 
 
+@pytest.mark.parametrize(
+    ("overrides", "threads"),
+    [([], 2), (["sip.max_calls=5"], 1), (["sip.max_calls=5", "speech.threads=3"], 3)],
+)
+def test_many_calls_share_the_processors(overrides: list[str], threads: int) -> None:
+    assert load(overrides=overrides).speech.threads == threads
+
+
 def test_the_shipped_file_shows_the_defaults() -> None:
     assert load() == Settings()
 

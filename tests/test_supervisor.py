@@ -143,6 +143,18 @@ async def test_the_services_of_a_stage_stop_together(tmp_path: Path) -> None:
     assert {state for _, state in states[2:]} == {"stopped"}
 
 
+async def test_what_computes_runs_behind_what_carries_calls(tmp_path: Path) -> None:
+    stages = [[python("front", TALKER), python("behind", TALKER, niceness=7)]]
+    async with Supervisor(stages, logs=tmp_path) as up:
+        behind, front, own = (
+            os.getpriority(os.PRIO_PROCESS, pid)
+            for pid in (up.pids()["behind"], up.pids()["front"], os.getpid())
+        )
+        sessions = {os.getsid(pid) for pid in up.pids().values()}
+    assert (front, behind) == (own, own + 7)
+    assert sessions == {os.getsid(0)}, "else Linux looks at the session first"
+
+
 async def test_a_dead_service_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "FIRST_DELAY_S", 0.01)
     journal = tmp_path / "journal"

@@ -72,7 +72,7 @@ async def _until_replaced(name: str, times: int) -> None:
 
 @pytest.fixture(autouse=True)
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hearing, "RECOGNITION_LIMIT_S", LIMIT_S)
+    monkeypatch.setattr(hearing, "LIMIT_S", LIMIT_S)
 
 
 async def test_callers_are_understood_after_two_recognitions_have_hung(
@@ -81,7 +81,7 @@ async def test_callers_are_understood_after_two_recognitions_have_hung(
     pool = UrgencyPool(2, "recognition", limit_s=LIMIT_S)
     assert await _all_heard(recognizer, pool, 2) == ["", ""]
     await _until_replaced("recognition", 2)
-    monkeypatch.setattr(hearing, "RECOGNITION_LIMIT_S", 10 * LIMIT_S)
+    monkeypatch.setattr(hearing, "LIMIT_S", 10 * LIMIT_S)
     assert await _all_heard(recognizer, pool, 4) == ["查养老金"] * 4
     assert "2 of at most" in caplog.text
     pool.shutdown(wait=False)
@@ -93,7 +93,7 @@ async def test_a_turn_that_waits_behind_the_hanging_ones_is_taken_in_time(
     pool = UrgencyPool(2, "recognition", limit_s=LIMIT_S)
     hanging = [asyncio.create_task(_heard(recognizer, pool)) for _ in range(2)]
     await asyncio.sleep(LIMIT_S / 3)
-    monkeypatch.setattr(hearing, "RECOGNITION_LIMIT_S", 10 * LIMIT_S)
+    monkeypatch.setattr(hearing, "LIMIT_S", 10 * LIMIT_S)
     assert await _heard(recognizer, pool) == "查养老金"
     assert await asyncio.gather(*hanging) == ["", ""]
     pool.shutdown(wait=False)

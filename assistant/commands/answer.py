@@ -17,7 +17,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command = commands.add_parser(
         "answer",
         help="the call server alone (hotline serve starts it with all it needs)",
-        description="Answers SIP calls. Prints one JSON event a line; the first is `ready`.",
+        description="Answers SIP calls with the ears and the voice of `hotline speech`. Prints one "
+        "JSON event a line; the first is `ready`.",
     )
     command.add_argument(
         "--behind-front-as",
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer calls until SIGTERM or Ctrl-C; callers in a call hear a goodbye."""
     from assistant import call_servers
     from assistant.channels.channel import ChannelError
-    from assistant.models import ModelError
+    from assistant.speech.client import SpeechServerError
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     settings = configuration.load(args.config, args.overrides)
@@ -43,9 +44,12 @@ def run(args: argparse.Namespace) -> int:
         return 2
     try:
         asyncio.run(_answer(settings, name))
-    except (ChannelError, ModelError) as error:
+    except ChannelError as error:
         print(f"hotline: {error}", file=sys.stderr)
         return 2
+    except SpeechServerError as error:  # it may be there the next time
+        print(f"hotline: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -57,6 +61,7 @@ async def _answer(settings: configuration.Settings, name: str) -> None:
     from assistant.metrics_server import serve_metrics
     from assistant.priority import SWITCH_S
     from assistant.reception import open_reception
+    from assistant.speech import client
 
     sys.setswitchinterval(SWITCH_S)
     stop = asyncio.Event()
@@ -75,7 +80,8 @@ async def _answer(settings: configuration.Settings, name: str) -> None:
     renders = name in ("", *call_servers.names(settings.sip)[:1])
     async with (
         serve_metrics(call_servers.metrics_of(settings, name), metrics.registry) as metrics_url,
-        open_reception(settings, emit, metrics, renders=renders) as reception,
+        client.connect(settings.speech) as engines,
+        open_reception(settings, engines, emit, metrics, renders=renders) as reception,
         CallServer(settings, reception, admission, name) as server,
     ):
         server.on_refused(metrics.refused)

@@ -43,12 +43,13 @@ async def _talk(settings: configuration.Settings, args: argparse.Namespace) -> i
     from assistant.liveview import LiveView
     from assistant.reception import open_reception
     from assistant.running import running_services
+    from assistant.speech import engines
 
     chosen = _device(args.input), _device(args.output)
     check(*chosen)  # first: without a device there is no point in starting the rest
     async with (
         running_services(settings, args.config, args.overrides) as serving,
-        open_reception(serving, LiveView().show) as reception,
+        open_reception(serving, await engines.load(serving.speech), LiveView().show) as reception,
         MicrophoneChannel(*chosen) as channel,
     ):
         await reception.take(channel)

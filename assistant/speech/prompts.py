@@ -52,8 +52,13 @@ class PromptCache:
     """A synthesiser that knows some sentences by heart; the others it leaves to `inner`."""
 
     def __init__(
-        self, inner: Synthesizer, home: Path | None = None, limit_bytes: int = LIMIT_BYTES
+        self,
+        inner: Synthesizer,
+        home: Path | None = None,
+        limit_bytes: int = LIMIT_BYTES,
+        source: Path | None = None,
     ) -> None:
+        """`source` is the file of the engine's code, where `inner` only leads to it."""
         self.name = inner.name
         self.voice = inner.voice
         self.rate = inner.rate
@@ -61,7 +66,7 @@ class PromptCache:
         self._home = home or folder()
         self._limit_bytes = limit_bytes
         # a change to the engine's code, or to where chunks are cut, changes how it sounds
-        sources = (inspect.getfile(type(inner)), chunks.__file__)
+        sources = (source or inspect.getfile(type(inner)), chunks.__file__)
         self._engine_code = b"".join(Path(source).read_bytes() for source in sources)
 
     async def speak(self, text: str, speed: float = 1.0) -> AsyncIterator[Pcm]:

@@ -10,6 +10,9 @@ Expecting = Literal[
 ]
 """The kind of answer that is awaited from the caller."""
 
+LIMIT_S = 10.0
+"""A recogniser that has not answered by then hangs; the caller is asked again instead."""
+
 
 @dataclass(frozen=True, slots=True)
 class Partial:

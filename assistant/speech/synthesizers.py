@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from assistant import models
 from assistant.settings import Speech
@@ -45,15 +46,25 @@ def load(speech: Speech) -> Loaded:
 
     Raises ModelError or, for an unknown voice, ConfigError.
     """
-    from assistant.speech.espeak import Pyttsx3
-
     engine, why = choose(speech)
     log.info(why)
-    fallback = Pyttsx3()
-    preferred: Synthesizer = fallback
-    if engine == "kokoro":
-        from assistant.speech.kokoro import Kokoro
+    return Loaded(in_order(speech, kokoro(speech) if engine == "kokoro" else None), why)
 
-        preferred = Kokoro(speech.voice, speech.threads)
-    others = () if preferred is fallback else (fallback,)
-    return Loaded((PromptCache(preferred) if speech.prompt_cache else preferred, *others), why)
+
+def kokoro(speech: Speech) -> Synthesizer:
+    """Kokoro, loaded. Raises ModelError or, for an unknown voice, ConfigError."""
+    from assistant.speech.kokoro import Kokoro
+
+    return Kokoro(speech.voice, speech.threads)
+
+
+def in_order(
+    speech: Speech, preferred: Synthesizer | None, source: Path | None = None
+) -> tuple[Synthesizer, ...]:
+    """`preferred` behind the prompt cache, then pyttsx3; `source` as for PromptCache."""
+    from assistant.speech.espeak import Pyttsx3
+
+    fallback = Pyttsx3()
+    first = preferred or fallback
+    others = (fallback,) if preferred else ()
+    return (PromptCache(first, source=source) if speech.prompt_cache else first, *others)
