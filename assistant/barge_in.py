@@ -1,10 +1,15 @@
 """What sounds while the hotline speaks: the caller who wants the floor, or something else?
 
-Pure functions of the last samples heard and sent. A cough has no pitch, an 嗯 has nothing above
-its hum, and the line's echo is what we have just said; none of them is a reason to fall silent.
+Pure functions of the last samples heard and sent. A cough or an 嗯 is no reason to fall silent, nor
+is the line's echo, which is what we have just said. Words are told from hums and coughs by a small
+network over an eighth of a second of spectrum; audio/train_barge_in.py makes it.
 """
 
-from enum import Enum, auto
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +26,7 @@ ECHO_LIKENESS = 0.6
 """Correlation with what was sent from which it is an echo. A-law and a hybrid at -20 dB leave 0.9;
 two voices at once reach 0.5."""
 
-ECHO_DB = -16.0
+ECHO_DB = -24.0
 """Beside the loudest that was sent: a softer sound is no caller near the phone, and an echo's
 weak ends are lost in the noise before they correlate with anything."""
 
@@ -29,29 +34,44 @@ PITCH_HZ = (70, 400)
 VOICED_LIKENESS = 0.5
 """Correlation of a sound with itself a pitch period later; a cough or a knock stays below 0.4."""
 
-BRIGHT_HZ = 800
-BRIGHT_DB = -14.0
-"""Part of the power above BRIGHT_HZ that any vowel but a hummed one exceeds."""
+BANDS_HZ = (0, 150, 300, 450, 600, 800, 1000, 1300, 1700, 2200, 2800, 3400, 4000)
+"""Edges of the spectrum's bands; a telephone passes 300 to 3400."""
+
+FRAME_MS, HOP_MS = 32, 16
+"""Of the spectra within a window."""
+
+FAINTEST = -5.0
+"""Decades below a window's loudest band: what is softer is the line's noise."""
+
+NETWORK = Path(__file__).with_name("barge_in.npz")
+
+SUREST = 3.0
+"""Log-odds: one window is never surer than this."""
+
+ENOUGH = 0.3
+"""Log-odds, over the latest windows, from which it is words."""
+
+MEMORY_MS = 90
+"""An earlier window counts a third after this long: one alone may err."""
 
 HUM_MS = 450
 """Who hums longer than an 嗯 wants the floor after all."""
 
-SYLLABLE_MS = 160
-"""A voice's own consonants and hums come this soon after its vowel."""
-
 PEDESTAL = 1.0
 """Added to powers: a line without a sound has none to divide by."""
 
-_Samples = NDArray[np.float64]
+Samples = NDArray[np.float64]
 
 
-class Sound(Enum):
-    """What was heard while the hotline spoke."""
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What was heard in a window."""
 
-    VOICE = auto()
-    HUM = auto()
-    UNVOICED = auto()
-    ECHO = auto()
+    echo: bool
+    """Ours come back, or too soft to be a caller's."""
+    pitched: bool = False
+    words: float = 0.0
+    """Log-odds of speech rather than a hum or a cough, at most SUREST either way."""
 
 
 def sound(heard: Pcm, sent: Pcm, rate: int) -> Sound:
@@ -61,14 +81,19 @@ def sound(heard: Pcm, sent: Pcm, rate: int) -> Sound:
     """
     window, reference = heard.astype(np.float64), sent.astype(np.float64)
     if is_below(window, reference) or echo_likeness(window, reference) >= ECHO_LIKENESS:
-        return Sound.ECHO
-    halves = np.array_split(window, 2)
-    if max(pitch_likeness(half, rate) for half in halves) < VOICED_LIKENESS:
-        return Sound.UNVOICED
-    return Sound.VOICE if brightness_db(window, rate) >= BRIGHT_DB else Sound.HUM
+        return Sound(echo=True)
+    size = rate * WINDOW_MS // 1000
+    pitch = pitch_of_halves(window[-size:], rate)
+    if len(window) < size:
+        return Sound(echo=False, pitched=max(pitch) >= VOICED_LIKENESS)
+    return Sound(
+        echo=False,
+        pitched=max(pitch) >= VOICED_LIKENESS,
+        words=_network().log_odds(features(window[-size:], pitch, rate)),
+    )
 
 
-def is_below(heard: _Samples, sent: _Samples) -> bool:
+def is_below(heard: Samples, sent: Samples) -> bool:
     """Whether `heard` is softer than ECHO_DB beside the loudest of its length in `sent`."""
     length = len(heard)
     if len(sent) < length:
@@ -77,12 +102,12 @@ def is_below(heard: _Samples, sent: _Samples) -> bool:
     return float(heard @ heard) < loudest * 10 ** (ECHO_DB / 10)
 
 
-def _windows(samples: _Samples, length: int) -> list[_Samples]:
+def _windows(samples: Samples, length: int) -> list[Samples]:
     starts = range(0, len(samples) - length + 1, max(1, length // 4))
     return [samples[start : start + length] for start in starts]
 
 
-def echo_likeness(heard: _Samples, sent: _Samples) -> float:
+def echo_likeness(heard: Samples, sent: Samples) -> float:
     """The largest normalised cross-correlation of `heard` with a part of `sent`, 0 to 1."""
     length = len(heard)
     if len(sent) < length or not sent.any():
@@ -97,7 +122,13 @@ def echo_likeness(heard: _Samples, sent: _Samples) -> float:
     return float(likeness.max())
 
 
-def pitch_likeness(heard: _Samples, rate: int) -> float:
+def pitch_of_halves(window: Samples, rate: int) -> tuple[float, float]:
+    """pitch_likeness() of both halves: a syllable has its vowel in one of them."""
+    first, second = np.array_split(window, 2)
+    return pitch_likeness(first, rate), pitch_likeness(second, rate)
+
+
+def pitch_likeness(heard: Samples, rate: int) -> float:
     """The largest normalised autocorrelation at the period of a voice, 0 to 1."""
     low, high = (rate // hz for hz in reversed(PITCH_HZ))
     high = min(high, len(heard) // 2)
@@ -109,26 +140,70 @@ def pitch_likeness(heard: _Samples, rate: int) -> float:
     return likeness
 
 
-def brightness_db(heard: _Samples, rate: int) -> float:
-    """Power above BRIGHT_HZ beside the whole, in dB."""
-    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard)))) ** 2
-    above = spectrum[len(heard) * BRIGHT_HZ // rate :].sum()
-    return float(10 * np.log10((above + PEDESTAL) / (spectrum.sum() + PEDESTAL)))
+def features(window: Samples, pitch: tuple[float, float], rate: int) -> Samples:
+    """What the network sees of WINDOW_MS at `rate` Hz: the power of each band in each frame in
+    decades below the loudest, how much each band varies and changes, and the pitch of both halves.
+    """
+    frame, hop = rate * FRAME_MS // 1000, rate * HOP_MS // 1000
+    starts = range(0, len(window) - frame + 1, hop)
+    frames = np.stack([window[start : start + frame] for start in starts]) * np.hanning(frame)
+    power = np.abs(np.fft.rfft(frames)) ** 2 @ _bands(rate)
+    decades = np.log10(power + PEDESTAL)
+    decades = np.maximum(decades - decades.max(), FAINTEST)
+    changes = np.abs(np.diff(decades, axis=0)).mean(axis=0)
+    return np.concatenate([decades.ravel(), decades.std(axis=0), changes, pitch])
+
+
+@functools.cache
+def _bands(rate: int) -> Samples:
+    """Which frequency of a frame's spectrum belongs to which band."""
+    hz = np.fft.rfftfreq(rate * FRAME_MS // 1000, 1 / rate)[:, None]
+    lower, upper = np.array(BANDS_HZ[:-1]), np.array(BANDS_HZ[1:])
+    return ((hz >= lower) & (hz < upper)).astype(np.float64)
+
+
+class Network(NamedTuple):
+    """One hidden layer; features are first brought to mean 0 and deviation 1."""
+
+    mean: Samples
+    deviation: Samples
+    hidden: Samples
+    """[features, hidden units]."""
+    hidden_bias: Samples
+    out: Samples
+    out_bias: Samples
+    """[1]."""
+
+    def log_odds(self, seen: Samples) -> float:
+        """Of words, at most SUREST either way."""
+        units = np.tanh((seen - self.mean) / self.deviation @ self.hidden + self.hidden_bias)
+        return float(np.clip(units @ self.out + self.out_bias[0], -SUREST, SUREST))
+
+
+@functools.cache
+def _network() -> Network:
+    with np.load(NETWORK, allow_pickle=False) as stored:
+        return Network(*(stored[name].astype(np.float64) for name in Network._fields))
 
 
 class BargeInGate:
     """Lets through the voice that may stop the hotline; fed chunk by chunk while it speaks."""
 
     def __init__(self) -> None:
-        self._hum_ms = 0.0
-        self._since_voice_ms = float("inf")
+        self._words = 0.0
+        self._voiced_ms = 0.0
 
     def accept(self, heard: Sound, chunk_ms: float) -> bool:
         """Whether this chunk, the latest of what is going on, is a reason to stop."""
-        self._hum_ms = self._hum_ms + chunk_ms if heard is Sound.HUM else 0.0
-        self._since_voice_ms += chunk_ms
-        if heard is Sound.VOICE:
-            self._since_voice_ms = 0.0
-        if heard is Sound.ECHO:
+        kept = math.exp(-chunk_ms / MEMORY_MS)
+        self._words *= kept
+        if heard.echo:
             return False
-        return self._since_voice_ms <= SYLLABLE_MS or self._hum_ms > HUM_MS
+        self._words += (1 - kept) * heard.words
+        self._voiced_ms += chunk_ms
+        return self._words >= ENOUGH or (self._voiced_ms > HUM_MS and heard.pitched)
+
+    def rest(self, chunk_ms: float) -> None:
+        """Nobody spoke in this chunk."""
+        self._words *= math.exp(-chunk_ms / MEMORY_MS)
+        self._voiced_ms = max(0.0, self._voiced_ms - chunk_ms)

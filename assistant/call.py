@@ -66,7 +66,7 @@ STILL_THERE = "您还在吗？"
 FAREWELL = "不好意思，系统马上要维护，这次通话先到这里。请您过几分钟再拨，再见。"
 TOO_LONG = "不好意思，这次通话已经到最长时间了。还有问题请您再拨过来，再见。"
 BROKEN = "不好意思，系统出了点问题，您办的事情没有丢。请您稍后再拨，再见。"
-BRIDGES = "好的，我看一下。", "嗯，您稍等。", "好，您稍等一下。"
+BRIDGES = "好的，我看一下。", "好，您稍等一下。"
 """Said before an answer that is not rendered ahead, in turn."""
 FIXED_PROMPTS = (FILLER, STILL, STILL_THERE, FAREWELL, TOO_LONG, BROKEN, *BRIDGES)
 """What this module itself says; rendered at set-up, so that it can be said whatever dies."""

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from assistant.barge_in import ECHO_MS, WINDOW_MS, BargeInGate, Sound, sound
+from assistant.barge_in import ECHO_MS, WINDOW_MS, BargeInGate, sound
 from assistant.channels.channel import FRAME_MS, Audio, Channel, Key, Pcm
 from assistant.completeness import Completeness, completeness
 from assistant.dialogue.dialogue import Keys
@@ -286,13 +286,16 @@ class Hearing:
 
     def _is_caller(self, probability: float) -> bool:
         """Whether what may begin a turn is the caller's voice, and not our own come back."""
-        if self._turns.speaking or probability < START_PROBABILITY:
+        if self._turns.speaking:
+            return True
+        if probability < START_PROBABILITY:
+            self._gate.rest(CHUNK_MS)
             return True
         heard, sent = np.concatenate(self._heard), np.concatenate(self._sent)
         what = sound(heard, sent, self._channel.rate)
         if self._turns.playing:
             return self._gate.accept(what, CHUNK_MS)
-        return what is not Sound.ECHO
+        return not what.echo
 
     def _follow(self, probability: float, level_db: float) -> None:
         match self._turns.accept(probability, self._vad_ms, level_db):
