@@ -22,9 +22,9 @@ WINDOW_MS = 128
 ECHO_MS = 500
 """An echo comes back within this long: the far end of a mobile call, and our own playout queue."""
 
-ECHO_LIKENESS = 0.6
+ECHO_LIKENESS = 0.7
 """Correlation with what was sent from which it is an echo. A-law and a hybrid at -20 dB leave 0.9;
-two voices at once reach 0.5."""
+the vowels of two voices now and then reach 0.6."""
 
 ECHO_DB = -24.0
 """Beside the loudest that was sent: a softer sound is no caller near the phone, and an echo's

@@ -12,8 +12,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command = commands.add_parser(
         "serve",
         help="answer real phones until Ctrl-C",
-        description="Starts backend, action server, Rasa and the call server, restarts what dies, "
-        "and on Ctrl-C lets callers hear a goodbye before everything stops.",
+        description="Starts backend, action server, Rasa, speech server and call server, restarts "
+        "what dies, and on Ctrl-C lets callers hear a goodbye before everything stops.",
     )
     command.set_defaults(run=run)
 
