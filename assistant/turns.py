@@ -15,9 +15,6 @@ from assistant.speech.recognizer import Expecting
 START_PROBABILITY = 0.5
 """Silero's own threshold for speech."""
 
-START_PROBABILITY_PLAYING = 0.7
-"""Stricter while we speak: a hybrid line returns our own voice to us, 10 to 20 dB down."""
-
 STAY_PROBABILITY = 0.35
 """Once speaking, softer syllables still count: a lower bar keeps word ends from splitting turns."""
 
@@ -113,8 +110,7 @@ class TurnDetector:
         return self._listen_for_end(0.0 if faded else probability, self._started_ms)
 
     def _listen_for_start(self, probability: float, step: float) -> TurnEvent | None:
-        threshold = START_PROBABILITY_PLAYING if self.playing else START_PROBABILITY
-        voiced = probability >= threshold
+        voiced = probability >= START_PROBABILITY
         # A gap takes back what a voiced chunk gave: words have gaps, knocks have nothing else.
         self._voiced_ms = max(0.0, self._voiced_ms + (step if voiced else -step))
         if not self._voiced_ms:

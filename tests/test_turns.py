@@ -61,7 +61,7 @@ def test_a_short_yes_starts_a_turn_and_a_click_does_not(milliseconds: int, start
 
 @pytest.mark.parametrize(
     ("probability", "milliseconds", "interrupts"),
-    [(0.9, 96, False), (0.9, 128, True), (0.6, 960, False)],
+    [(0.9, 96, False), (0.9, 128, True), (0.4, 960, False)],
 )
 def test_while_playing_it_takes_more_voice(
     probability: float, milliseconds: int, interrupts: bool
