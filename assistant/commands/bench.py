@@ -69,7 +69,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="how many calls at once: more callers until the answers come late",
         description="Real SIP and RTP on loopback, 1, 2, 4, 6 … callers at once who hear the "
         "greeting, ask recorded questions and hear some seconds of each answer; until the p95 of "
-        "the answers is over 1.5 s or two packets are more than 40 ms apart.",
+        "the answers is over 1.5 s, or two packets are more than 40 ms apart, twice in a row.",
     )
     load.add_argument("--most", type=int, default=12, help="calls at once at most")
     load.add_argument("--seconds", type=float, default=45, help="length of a step")
