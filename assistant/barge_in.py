@@ -83,14 +83,11 @@ def sound(heard: Pcm, sent: Pcm, rate: int) -> Sound:
     if is_below(window, reference) or echo_likeness(window, reference) >= ECHO_LIKENESS:
         return Sound(echo=True)
     size = rate * WINDOW_MS // 1000
-    pitch = pitch_of_halves(window[-size:], rate)
-    if len(window) < size:
-        return Sound(echo=False, pitched=max(pitch) >= VOICED_LIKENESS)
-    return Sound(
-        echo=False,
-        pitched=max(pitch) >= VOICED_LIKENESS,
-        words=_network().log_odds(features(window[-size:], pitch, rate)),
-    )
+    window = window[-size:]
+    pitch = pitch_of_halves(window, rate)
+    whole = len(window) == size
+    words = _network().log_odds(features(window, pitch, rate)) if whole else 0.0
+    return Sound(echo=False, pitched=max(pitch) >= VOICED_LIKENESS, words=words)
 
 
 def is_below(heard: Samples, sent: Samples) -> bool:

@@ -7,8 +7,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from assistant import settings
-from assistant.ports import Port, explain
-from assistant.supervision import StartError
+from assistant.http_server import listening
+from assistant.ports import Port
 
 
 @asynccontextmanager
@@ -29,15 +29,5 @@ async def serve_metrics(
 
     app = web.Application()
     app.router.add_get("/metrics", scrape)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, chosen.bind, chosen.port).start()
-        except OSError as error:
-            port = Port(chosen.bind, chosen.port, "metrics.port")
-            raise StartError(explain(port, error)) from None
-        host, number = runner.addresses[0][:2]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{number}/metrics"
-    finally:
-        await runner.cleanup()
+    async with listening(app, Port(chosen.bind, chosen.port, "metrics.port")) as url:
+        yield f"{url}/metrics"

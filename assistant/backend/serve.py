@@ -1,8 +1,6 @@
 """Runs the service until it is told to stop."""
 
-import asyncio
 import logging
-import signal
 
 from aiohttp import web
 
@@ -13,6 +11,7 @@ from assistant.backend.demo import load_demo_persons
 from assistant.backend.items import load_items
 from assistant.backend.persons import load_persons
 from assistant.settings import Settings
+from assistant.stopping import told_to_stop
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +37,7 @@ async def serve(settings: Settings) -> None:
     """
     clock, items = clock_from(), load_items()
     database = Database(settings.backend.database)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    stopped = told_to_stop()
     try:
         await database.migrate()
         # No access log: paths and bodies are about persons.

@@ -4,12 +4,12 @@ import argparse
 import asyncio
 import json
 import logging
-import signal
 import sys
 import time
 from typing import Any
 
 from assistant import settings as configuration
+from assistant.stopping import told_to_stop
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,9 +64,7 @@ async def _answer(settings: configuration.Settings, name: str) -> None:
     from assistant.speech import client
 
     sys.setswitchinterval(SWITCH_S)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop()
 
     admission = Admission(settings.load)
 

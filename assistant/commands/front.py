@@ -4,10 +4,10 @@ import argparse
 import asyncio
 import json
 import logging
-import signal
 import sys
 
 from assistant import settings as configuration
+from assistant.stopping import told_to_stop
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,9 +38,7 @@ def run(args: argparse.Namespace) -> int:
 async def _front(sip: configuration.Sip) -> None:
     from assistant.channels.sip_front import FrontDoor
 
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     async with FrontDoor(sip) as front:
         print(json.dumps({"event": "ready", "sip": front.uri}), flush=True)
         await stop.wait()

@@ -4,10 +4,10 @@ import argparse
 import asyncio
 import gc
 import logging
-import signal
 import sys
 
 from assistant import settings as configuration
+from assistant.stopping import told_to_stop
 
 
 def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,9 +40,7 @@ async def _serve(speech: configuration.Speech) -> None:
     from assistant.speech.engines import warm_up
 
     sys.setswitchinterval(SWITCH_S)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = told_to_stop()
     recognizer = recognizers.load(speech).recognizer
     speaks = synthesizers.choose(speech)[0] == "kokoro"
     voice = synthesizers.kokoro(speech) if speaks else None

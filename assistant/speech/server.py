@@ -30,12 +30,12 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from assistant.channels.channel import Pcm
-from assistant.ports import Port, explain
+from assistant.http_server import listening
+from assistant.ports import Port
 from assistant.settings import Speech
 from assistant.speech.recognizer import LIMIT_S, Recognizer, RecognizerStream, Transcript
 from assistant.speech.synthesizer import Synthesizer
 from assistant.speech.urgency import NEVER, UrgencyPool, needed_by
-from assistant.supervision import StartError
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ MOST_BYTES = 16 << 20
 @asynccontextmanager
 async def serve(
     speech: Speech, recognizer: Recognizer, synthesizer: Synthesizer | None
-) -> AsyncIterator[str]:
-    """Serve these engines on speech.port while the block runs; its URL.
+) -> AsyncIterator[None]:
+    """Serve these engines on speech.port while the block runs.
 
     Raises StartError when the port cannot be listened on.
     """
@@ -66,16 +66,11 @@ async def serve(
             web.get("/synthesis", server.synthesis),
         ]
     )
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-    await runner.setup()
+    port = Port(HOST, speech.port, "speech.port")
     try:
-        try:
-            await web.TCPSite(runner, HOST, speech.port).start()
-        except OSError as error:
-            raise StartError(explain(Port(HOST, speech.port, "speech.port"), error)) from None
-        yield f"http://{HOST}:{runner.addresses[0][1]}"
+        async with listening(app, port, handler_cancellation=True, shutdown_timeout=1.0):
+            yield
     finally:
-        await runner.cleanup()
         server.close()
 
 
@@ -133,7 +128,7 @@ class _Server:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         asked = await socket.receive_json()
-        await _until_closed(socket, self._speak(socket, asked))
+        await _until_closed(socket, self._send(socket, self._speak(socket, asked)))
         return socket
 
     async def _partial(self, stream: RecognizerStream, pcm: Pcm) -> dict[str, Any]:
@@ -148,20 +143,17 @@ class _Server:
 
         return {"transcript": asdict(await self._work(decode))}
 
-    async def _speak(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> None:
-        async def speak() -> dict[str, Any]:
-            if self._synthesizer is None:
-                raise RuntimeError("nobody speaks here")
-            needed_in_s = asked["needed_in_s"]
-            needed_by.set(NEVER if needed_in_s is None else time.monotonic() + needed_in_s)
-            rate = self._synthesizer.rate
-            async for pcm in self._synthesizer.speak(asked["text"], asked["speed"]):
-                await socket.send_bytes(pcm.tobytes())
-                # The caller hears this first: so much later is the next one needed.
-                needed_by.set(max(needed_by.get(), time.monotonic()) + len(pcm) / rate)
-            return {"complete": True}
-
-        await self._send(socket, speak())
+    async def _speak(self, socket: web.WebSocketResponse, asked: dict[str, Any]) -> dict[str, Any]:
+        if self._synthesizer is None:
+            raise RuntimeError("nobody speaks here")
+        needed_in_s = asked["needed_in_s"]
+        needed_by.set(NEVER if needed_in_s is None else time.monotonic() + needed_in_s)
+        rate = self._synthesizer.rate
+        async for pcm in self._synthesizer.speak(asked["text"], asked["speed"]):
+            await socket.send_bytes(pcm.tobytes())
+            # The caller hears this first: so much later is the next one needed.
+            needed_by.set(max(needed_by.get(), time.monotonic()) + len(pcm) / rate)
+        return {"complete": True}
 
     async def _work(self, call: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._workers, call, *arguments)
