@@ -111,7 +111,7 @@ def listen(recognizer: Recognizer, rules: Turns, utterance: Utterance, seed: str
                 case VoiceResumed():
                     words_at_ms = None
                 case TurnEnded() as turn:
-                    cut = turn.voice_ended_ms < speech_ends_ms - NEAR_MS
+                    cut = bool(turn.voice_ended_ms < speech_ends_ms - NEAR_MS)
                     known_ms = max(now_ms, words_at_ms or 0.0)
                     waited_ms = known_ms - turn.voice_ended_ms
                     return Ended(utterance.text, pause_ms, text, cut, waited_ms)

@@ -1,15 +1,21 @@
 """Guards the benchmarks of turn-taking: where their pauses and sounds lie, and what they count."""
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from assistant.bench_endpoint import PAUSE_MS, Ended, report, table, with_pause
+from assistant import models
+from assistant.asr_corpus import Utterance
+from assistant.bench_endpoint import PAUSE_MS, Ended, listen, report, table, with_pause
 from assistant.bench_interrupt import LOUDNESS, Interrupter, Kind, cough, draw, from_onset
 from assistant.bench_interrupt import report as interrupt_report
 from assistant.bench_interrupt import table as interrupt_table
+from assistant.channels.channel import Pcm
+from assistant.settings import ROOT, Turns
+from assistant.speech.recognizer import Expecting, Transcript
 
 RATE = 8000
 
@@ -35,6 +41,42 @@ def test_pauses_differ_from_seed_to_seed_and_stay_the_same() -> None:
     found = [with_pause(two_clauses(0), RATE, f"x {number}")[1] for number in range(5)]
     assert len(set(found)) > 1
     assert found == [with_pause(two_clauses(0), RATE, f"x {number}")[1] for number in range(5)]
+
+
+class Ears:
+    """A recogniser that hears the same words in everything."""
+
+    name = "whisper"
+    streaming = False
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def open(self, rate: int, expecting: Expecting = "free") -> "Ears":
+        return self
+
+    def accept(self, pcm: Pcm) -> None:
+        return None
+
+    def finish(self) -> Transcript:
+        return Transcript(self._text, 0.9)
+
+    def abandon(self) -> None:
+        pass
+
+
+@pytest.mark.skipif(not models.present("silero-vad"), reason="needs `hotline models pull`")
+@pytest.mark.parametrize(
+    ("heard", "cut", "waits_ms"), [("失业金怎么领", True, 360), ("我想问一下那个", False, 1400)]
+)
+def test_a_turn_that_ends_at_its_pause_is_counted(heard: str, cut: bool, waits_ms: int) -> None:
+    text = "我今年五十八了，社保只交了十二年，还能领养老金吗"
+    said = Utterance("01", text, ROOT / "audio" / "callers" / "01.wav")
+    ended = listen(Ears(heard), Turns(), said, "long pause")
+    assert ended.pause_ms > 400
+    assert ended.cut is cut
+    assert ended.endpoint_ms == pytest.approx(waits_ms, abs=60)
+    assert json.loads(json.dumps(report([ended])))["cut"] == int(cut)
 
 
 def test_the_report_of_endpoints() -> None:
