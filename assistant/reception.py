@@ -1,7 +1,6 @@
 """Where calls arrive: the engines that all calls share, and one Call for each channel."""
 
 import asyncio
-import gc
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,6 +22,7 @@ from assistant.observers import CallObserver, Observers
 from assistant.playback import NO_BRIDGES, Bridges, Playback
 from assistant.recording import Recording
 from assistant.records import CallRecords
+from assistant.resident import keep_loaded
 from assistant.settings import Settings, project_path
 from assistant.setup import card_sentences
 from assistant.speech.engines import Engines
@@ -194,10 +194,7 @@ async def open_reception(
             emit,
         )
         await reception.warm_up()
-        # Python's garbage collector would else walk through all that is loaded now and then, for
-        # a quarter of a second in which no packet leaves.
-        gc.collect()
-        gc.freeze()
+        keep_loaded()
         rendering: asyncio.Task[None] | None = None
         if renders and engines.cache and settings.speech.render_when_idle:
             rendering = asyncio.create_task(

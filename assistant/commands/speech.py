@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import sys
 
@@ -36,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(speech: configuration.Speech) -> None:
     from assistant.priority import SWITCH_S
+    from assistant.resident import keep_loaded
     from assistant.speech import recognizers, server, synthesizers
     from assistant.speech.engines import warm_up
 
@@ -45,7 +45,6 @@ async def _serve(speech: configuration.Speech) -> None:
     speaks = synthesizers.choose(speech)[0] == "kokoro"
     voice = synthesizers.kokoro(speech) if speaks else None
     await warm_up(recognizer, voice or synthesizers.in_order(speech, None)[0])
-    gc.collect()
-    gc.freeze()  # what is loaded stays: looking it through takes a quarter of a second
+    keep_loaded()
     async with server.serve(speech, recognizer, voice):
         await stop.wait()
