@@ -82,6 +82,8 @@ class Speech(_Section):
     """Which engines hear and speak."""
 
     recognizer: Literal["auto", "vosk", "whisper"] = "auto"
+    adapted: bool = True
+    """Whether Whisper hears with what it has learned for telephone lines and this hotline."""
     synthesizer: Literal["auto", "kokoro", "pyttsx3"] = "auto"
     voice: str = "zf_xiaoxiao"
     speed: float = Field(1.0, ge=0.5, le=2.0)
@@ -101,6 +103,11 @@ class Speech(_Section):
     they have several call servers. Settings puts the number in its place."""
     port: int = Field(5070, ge=0, le=65535)
     """Loopback only: where the speech server hears and speaks for the call servers."""
+
+    @property
+    def server_url(self) -> str:
+        """Where the speech server answers."""
+        return f"http://127.0.0.1:{self.port}"
 
 
 class Turns(_Section):

@@ -52,4 +52,4 @@ def test_nothing_there_is_named_with_the_remedy(cache: Path, recognizer: str) ->
 @pytest.mark.parametrize("engine", ["vosk", "whisper"])
 def test_a_folder_that_is_no_model_is_an_error_of_the_model(tmp_path: Path, engine: str) -> None:
     with pytest.raises(ModelError, match=f"{engine}.*{tmp_path.name}"):
-        recognizers.open_engine(Choice(engine, tmp_path, ""), 1)
+        recognizers.open_engine(Choice(engine, tmp_path, ""), Speech())

@@ -1,7 +1,5 @@
 """Guards the decoder of our own: its vocabulary, its reader of weights, its limit on length."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tokenizers
@@ -83,14 +81,12 @@ def test_an_utterance_that_nobody_waits_for_is_not_decoded(
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, 100_000])
-def test_a_damaged_model_is_told_of(tmp_path: Path, keep: int) -> None:
+def test_a_damaged_model_is_told_of(keep: int) -> None:
     whole = (models.find("whisper-base") / "model.bin").read_bytes()
-    (tmp_path / "model.bin").write_bytes(whole[:keep])
-    with pytest.raises(RuntimeError, match=r"damaged"):
-        read_weights(tmp_path / "model.bin")
+    with pytest.raises(RuntimeError, match=r"model.bin is damaged"):
+        read_weights(whole[:keep], "model.bin")
 
 
-def test_another_model_is_told_of(tmp_path: Path) -> None:
-    (tmp_path / "model.bin").write_bytes(b"\x06\x00\x00\x00\x05\x00Bert\x00" + b"\x00" * 64)
+def test_another_model_is_told_of() -> None:
     with pytest.raises(RuntimeError, match="not Whisper"):
-        read_weights(tmp_path / "model.bin")
+        read_weights(b"\x06\x00\x00\x00\x05\x00Bert\x00" + b"\x00" * 64, "model.bin")

@@ -72,10 +72,10 @@ def asked_for(speech: Speech, engine: str | None) -> list[Recognizer]:
     None is what is configured. Raises ModelError.
     """
     if engine == "all" and (choices := available()):
-        return [open_engine(choice, speech.threads) for choice in choices]
+        return [open_engine(choice, speech) for choice in choices]
     if engine not in (None, "all"):
         speech = speech.model_copy(update={"recognizer": engine})
-    return [open_engine(choose(speech), speech.threads)]
+    return [open_engine(choose(speech), speech)]
 
 
 def load(speech: Speech) -> Loaded:
@@ -83,11 +83,11 @@ def load(speech: Speech) -> Loaded:
     choice = choose(speech)
     why = f"{choice.engine} listens: {choice.why}"
     log.info(why)
-    return Loaded(open_engine(choice, speech.threads), why)
+    return Loaded(open_engine(choice, speech), why)
 
 
-def open_engine(choice: Choice, threads: int) -> Recognizer:
-    """The engine of this choice, loaded, with `threads` CPU threads an inference.
+def open_engine(choice: Choice, speech: Speech) -> Recognizer:
+    """The engine of this choice, loaded.
 
     Raises ModelError when the engine cannot read the model.
     """
@@ -99,8 +99,10 @@ def open_engine(choice: Choice, threads: int) -> Recognizer:
             return VoskRecognizer(choice.folder)
         from assistant.speech import repair
         from assistant.speech.whisper import WhisperRecognizer
+        from assistant.speech.whisper_adapter import ADAPTER
 
-        return WhisperRecognizer(choice.folder, threads, repair.load())
+        adapter = ADAPTER if speech.adapted else None
+        return WhisperRecognizer(choice.folder, speech.threads, repair.load(), adapter)
     except RuntimeError as error:
         raise ModelError(
             f"{choice.engine}: the model in {choice.folder} cannot be loaded ({error}); "

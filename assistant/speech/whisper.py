@@ -29,9 +29,10 @@ from assistant.speech.recognizer import Alternative, Expecting, Partial, Transcr
 from assistant.speech.repair import Repair, change_cost
 from assistant.speech.resample import Resampler
 from assistant.speech.vad import RATE
+from assistant.speech.whisper_adapter import ADAPTER, adapt
 from assistant.speech.whisper_decoder import BeamSearch, Decoded
 from assistant.speech.whisper_digits import DigitGrammar
-from assistant.speech.whisper_graph import read_weights
+from assistant.speech.whisper_graph import Weights, read_weights
 from assistant.speech.whisper_vocabulary import vocabulary
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ FULL_S = 30.0
 """The context that Whisper was trained on."""
 LANGUAGE_WEIGHT = 0.5
 """Of the language model's logarithm beside the recogniser's own; found on recorded callers."""
+CHARACTER_WEIGHT = 1.5
+"""Nats for each character written: about what it costs in the language model, weighed so, which
+would else prefer half a sentence to a whole one."""
 QUANTITIES: frozenset[Expecting] = frozenset(("date", "amount"))
 """Answers in which nothing is put right, as in a number: what was meant is not guessed."""
 NUMBER_BEAM = 12
@@ -105,19 +109,32 @@ class WhisperRecognizer:
     name = "whisper"
     streaming = False
 
-    def __init__(self, folder: Path, threads: int = 2, repair: Repair | None = None) -> None:
-        """`folder` holds model.bin, config.json, tokenizer.json and vocabulary.txt.
+    def __init__(
+        self,
+        folder: Path,
+        threads: int = 2,
+        repair: Repair | None = None,
+        adapter: Path | None = ADAPTER,
+    ) -> None:
+        """`folder` holds model.bin, config.json, tokenizer.json and vocabulary.txt; `adapter` is
+        what the model has learned for this hotline, None for the model as it came.
 
         Raises RuntimeError when the model cannot be read.
         """
+        files, weights = _read(folder, adapter)
         self._model = ctranslate2.models.Whisper(
-            str(folder), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads
+            str(folder),
+            device="cpu",
+            compute_type="int8",
+            inter_threads=1,
+            intra_threads=threads,
+            files=files,
         )
         self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._features = FeatureExtractor()
         self._repair = repair
         self._prompts = {kind: self._prompt(text) for kind, text in PROMPTS.items()}
-        self._search = self._decoder(folder, threads)
+        self._search = self._decoder(files["config.json"], weights, threads)
         size, end = len(self._search.place), self._search.end
         self._grammars: dict[Expecting, DigitGrammar] = {
             kind: DigitGrammar(self._places, size, end, NUMBER_LENGTH.get(kind, LONGEST_NUMBER))
@@ -154,8 +171,7 @@ class WhisperRecognizer:
     ) -> list[_Hypothesis]:
         samples = audio.astype(np.float32) / 32768
         features: NDArray[np.float32] = self._features(samples, padding=int(padding_s * RATE))
-        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features[None]))
-        encoded = np.asarray(self._model.encode(view))
+        encoded = self._encoded(features[None])
         grammar = self._grammars.get(expecting)
         numbers = self._numbers(encoded, expecting, grammar, (), abandoned) if grammar else []
         if numbers and numbers[0].whole and numbers[0].certainty >= CERTAIN_NUMBER:
@@ -171,6 +187,11 @@ class WhisperRecognizer:
         margins = [WHOLE_LESS_SURE if each.whole else LESS_SURE for each in numbers]
         fit = zip(numbers, margins, strict=True)
         return [each for each, margin in fit if each.certainty >= sure - margin] + words
+
+    def _encoded(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[1, 80, frames] → [1, frames / 2, width]."""
+        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(features))
+        return np.asarray(self._model.encode(view))
 
     def _numbers(
         self,
@@ -246,7 +267,8 @@ class WhisperRecognizer:
             text, score = heard.text, heard.log_probability
             if self._repair and expecting not in QUANTITIES:
                 repaired = self._repair(text, change)
-                text, score = repaired.text, score + LANGUAGE_WEIGHT * repaired.score
+                text = repaired.text
+                score += LANGUAGE_WEIGHT * repaired.score + CHARACTER_WEIGHT * len(text)
             if text not in ranked or score > ranked[text][0]:
                 ranked[text] = (score, heard)
         best_first = sorted(ranked.items(), key=lambda item: -item[1][0])
@@ -266,17 +288,16 @@ class WhisperRecognizer:
         marks = [self._mark(mark) for mark in (*start, "<|notimestamps|>")]
         return [marks[0], *before, *marks[1:]]
 
-    def _decoder(self, folder: Path, threads: int) -> BeamSearch:
+    def _decoder(self, description: bytes, weights: Weights, threads: int) -> BeamSearch:
         """Raises RuntimeError when the model's files are damaged."""
         try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
+            config = json.loads(description)
             suppressed, never_first = config["suppress_ids"], config["suppress_ids_begin"]
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise RuntimeError(f"config.json: {error}") from None
         end = self._mark("<|endoftext|>")
         told = {token for prompt in self._prompts.values() for token in prompt}
         kept, silent = vocabulary(self._tokenizer, {end, *told}, suppressed)
-        weights = read_weights(folder / "model.bin")
         return BeamSearch(weights, kept, silent, end, never_first, threads)
 
     def _mark(self, name: str) -> int:
@@ -284,6 +305,19 @@ class WhisperRecognizer:
         if token is None:
             raise RuntimeError(f"tokenizer.json has no {name}: not a multilingual Whisper model")
         return token
+
+
+def _read(folder: Path, adapter: Path | None) -> tuple[dict[str, bytes], Weights]:
+    """The model's files for CTranslate2 and the weights in them, both adapted."""
+    try:
+        files = {name: (folder / name).read_bytes() for name in ("config.json", "vocabulary.txt")}
+        model = bytearray((folder / "model.bin").read_bytes())
+    except OSError as error:
+        raise RuntimeError(str(error)) from None
+    weights = read_weights(model, str(folder / "model.bin"))
+    if adapter:
+        adapt(weights, adapter)
+    return files | {"model.bin": bytes(model)}, weights
 
 
 def _number_transcript(hypotheses: Sequence[_Hypothesis]) -> Transcript:

@@ -7,7 +7,6 @@ the same hypotheses in half the time, on one thread.
 """
 
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,11 @@ _TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 _FORMAT_VERSION = 6
 
 
-def read_weights(path: Path) -> Weights:
-    """The tensors of a CTranslate2 model.bin by name (binary format 6).
+def read_weights(data: bytes | bytearray, name: str) -> Weights:
+    """The tensors of a CTranslate2 model.bin by name (binary format 6): views into its bytes.
 
-    Raises RuntimeError for another format or a damaged file.
+    Raises RuntimeError, with the file's `name`, for another format or a damaged file.
     """
-    data = path.read_bytes()
     place = 0
 
     def take(code: str) -> int:
@@ -53,17 +51,18 @@ def read_weights(path: Path) -> Weights:
     try:
         version, kind = take("I"), take_text()
         if version != _FORMAT_VERSION or kind != "WhisperSpec":
-            raise RuntimeError(f"{path} is {kind} in format {version}, not Whisper in format 6")
+            raise RuntimeError(f"{name} is {kind} in format {version}, not Whisper in format 6")
         take("I")  # the revision of WhisperSpec
         weights: Weights = {}
         for _ in range(take("I")):
-            name = take_text()
+            tensor = take_text()
             shape = [take("I") for _ in range(take("B"))]
             dtype, size = np.dtype(_TYPES[take("B")]), take("I")
-            weights[name] = np.frombuffer(data, dtype, size // dtype.itemsize, place).reshape(shape)
+            values = np.frombuffer(data, dtype, size // dtype.itemsize, place)
+            weights[tensor] = values.reshape(shape)
             place += size
     except (struct.error, ValueError, KeyError) as error:
-        raise RuntimeError(f"{path} is damaged: {error}") from None
+        raise RuntimeError(f"{name} is damaged: {error}") from None
     return weights
 
 
