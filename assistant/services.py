@@ -107,7 +107,7 @@ def speech_server(settings: Settings, config: Sequence[str]) -> Service:
         name="speech",
         argv=_hotline(config, "speech"),
         env=os.environ,
-        health=f"http://127.0.0.1:{settings.speech.port}/engines",
+        health=f"{settings.speech.server_url}/engines",
         ports=[_speech_port(settings)],
         start_s=SPEECH_START_S,
         niceness=COMPUTING,

@@ -51,7 +51,7 @@ async def connect(speech: Speech, patience_s: float = CONNECT_S) -> AsyncIterato
 
     Raises SpeechServerError where none answers within `patience_s`.
     """
-    url = f"http://127.0.0.1:{speech.port}"
+    url = speech.server_url
     async with aiohttp.ClientSession() as session:
         found = await _found(session, url, patience_s)
         recognizer = RemoteRecognizer(session, url, **found["recognizer"])
