@@ -29,6 +29,8 @@ RIDGE = 1.0
 """Weight of the squared coefficients, each input scaled to a deviation of one."""
 FEWEST = 30
 """Turns of a kind; fewer fit nothing."""
+FOR_IT = frozenset(("heard", "confidence", "margin", "whole"))
+"""Inputs that never speak against having understood: where a fit says so, chance does."""
 OF_THE_ENGINE = frozenset(("heard",))
 """Inputs that mean something else for each engine."""
 
@@ -134,14 +136,27 @@ def fit(turns: Sequence[Judged], inputs: Sequence[str]) -> Fitted:
     folds = np.array([order[each.text] % FOLDS for each in turns])
     sure = np.zeros(len(turns))
     for fold in np.unique(folds):
-        weights = _weights(rows[folds != fold], right[folds != fold])
+        weights = _weights(rows[folds != fold], right[folds != fold], inputs)
         sure[folds == fold] = _probabilities(rows[folds == fold], weights)
-    weights = _weights(rows, right)
+    weights = _weights(rows, right, inputs)
     names = [*inputs, CONSTANT]
     return Fitted({n: round(float(w), 4) for n, w in zip(names, weights, strict=True)}, sure, right)
 
 
-def _weights(rows: Numbers, right: Numbers) -> Numbers:
+def _weights(rows: Numbers, right: Numbers, inputs: Sequence[str]) -> Numbers:
+    """None of what is FOR_IT below zero: the lowest is left out until that is so."""
+    kept = np.ones(len(inputs), bool)
+    while True:
+        weights = np.zeros(len(inputs) + 1)
+        weights[np.append(kept, True)] = _freely(rows[:, kept], right)
+        known = [place for place, name in enumerate(inputs) if name in FOR_IT]
+        below = [place for place in known if weights[place] < 0]
+        if not below:
+            return weights
+        kept[min(below, key=lambda place: weights[place])] = False
+
+
+def _freely(rows: Numbers, right: Numbers) -> Numbers:
     """By Newton's method; the last one is the constant."""
     middle, spread = rows.mean(axis=0), rows.std(axis=0)
     spread[spread == 0] = 1.0

@@ -158,7 +158,6 @@ def calibration() -> Calibration:
     [
         hypothesis(heard=0.5),
         hypothesis(understood=0.5),
-        hypothesis(second=0.6),
         hypothesis(intent="out_of_scope"),
         hypothesis(text="领"),
     ],
@@ -169,10 +168,15 @@ def test_everything_that_speaks_against_it_makes_it_less_sure(
     assert calibration.judge(worse, "free").sure < calibration.judge(SURE, "free").sure
 
 
+def test_a_close_rival_makes_it_no_surer(calibration: Calibration) -> None:
+    close = calibration.judge(hypothesis(second=0.6), "free")
+    assert close.sure <= calibration.judge(SURE, "free").sure
+
+
 def test_a_badly_heard_turn_that_classifies_well_is_not_sure(calibration: Calibration) -> None:
     limits = settings.load().confidence
-    loud, typed = hypothesis(0.85, 0.95), hypothesis(1.0, 0.95)
-    faint = hypothesis(0.35, 0.95)
+    loud, typed = hypothesis(0.9, 0.97), hypothesis(1.0, 0.97)
+    faint = hypothesis(0.35, 0.97)
     assert calibration.judge(typed, "free").sure >= limits.accept
     assert calibration.judge(loud, "free").sure >= limits.accept
     assert calibration.judge(faint, "free").sure < limits.accept
@@ -241,6 +245,16 @@ def test_the_fit_finds_the_probabilities_that_there_are() -> None:
     assert sum(count for _, count, _, _ in fitted.bins()) == 2000
     assert fitted.calibration_error < 0.02
     assert fitted.brier < 0.2
+
+
+def test_a_rival_never_speaks_for_having_understood() -> None:
+    """Chance has it here that those with a close rival were understood more often."""
+    found = turns(400)
+    for each in found:
+        each.evidence["margin"] = 0.1 if each.right else 2.0
+    fitted = bench_surety.fit(found, bench_surety.WORDS)
+    assert fitted.coefficients["margin"] == 0.0
+    assert fitted.coefficients["heard"] > 0.5
 
 
 def test_what_was_left_out_of_a_fit_is_what_it_is_measured_on() -> None:
