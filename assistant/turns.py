@@ -24,7 +24,7 @@ START_MS = 96
 PAUSE_MS = 96
 """After this much silence the utterance is decoded ahead, in case it is already over."""
 
-THOUGHT_MS = 192
+THOUGHT_MS = 224
 """Who goes on after a pause of this length has paused for thought; a consonant is shorter."""
 
 FADED_DB = 18.0
