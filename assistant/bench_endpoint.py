@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from assistant.asr_corpus import Utterance
 from assistant.bench import Distribution
-from assistant.channels.channel import Pcm
 from assistant.completeness import completeness
 from assistant.settings import Turns
-from assistant.speech.recognizer import Recognizer, transcribe
+from assistant.speech.recognizer import Recognizer, Transcript, transcribe
 from assistant.speech.vad import CHUNK_MS, Vad
 from assistant.telephone_line import Samples, carried
 from assistant.turns import TurnDetector, TurnEnded, VoicePaused, VoiceResumed
@@ -97,16 +96,17 @@ def listen(recognizer: Recognizer, rules: Turns, utterance: Utterance, seed: str
     turns.expecting = utterance.expecting
     loud = np.flatnonzero(np.abs(pcm.astype(np.int32)) > np.abs(pcm.astype(np.int32)).max() / 20)
     speech_ends_ms = loud[-1] * 1000 / RATE
-    now_ms, text = 0.0, ""
+    now_ms, said = 0.0, Transcript("")
     words_at_ms: float | None = None
     for start in range(0, len(pcm) - FRAME + 1, FRAME):
         for probability, level_db in vad.decide(pcm[start : start + FRAME]):
             now_ms += CHUNK_MS
             if words_at_ms is not None and now_ms >= words_at_ms:
-                turns.words, words_at_ms = completeness(text, turns.expecting), None
+                turns.words = completeness(said.text, turns.expecting, said.confidence)
+                words_at_ms = None
             match turns.accept(probability, now_ms, level_db):
                 case VoicePaused():
-                    text = _decode(recognizer, utterance, pcm[: start + FRAME])
+                    said = transcribe(recognizer, pcm[: start + FRAME], RATE, utterance.expecting)
                     turns.awaits_words, words_at_ms = True, now_ms + DECODE_MS
                 case VoiceResumed():
                     words_at_ms = None
@@ -114,12 +114,8 @@ def listen(recognizer: Recognizer, rules: Turns, utterance: Utterance, seed: str
                     cut = bool(turn.voice_ended_ms < speech_ends_ms - NEAR_MS)
                     known_ms = max(now_ms, words_at_ms or 0.0)
                     waited_ms = known_ms - turn.voice_ended_ms
-                    return Ended(utterance.text, pause_ms, text, cut, waited_ms)
-    return Ended(utterance.text, pause_ms, text, False, float("nan"))
-
-
-def _decode(recognizer: Recognizer, utterance: Utterance, pcm: Pcm) -> str:
-    return transcribe(recognizer, pcm, RATE, utterance.expecting).text
+                    return Ended(utterance.text, pause_ms, said.text, cut, waited_ms)
+    return Ended(utterance.text, pause_ms, said.text, False, float("nan"))
 
 
 def report(found: Iterable[Ended]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ _WHOLE_ANSWER: dict[Expecting, re.Pattern[str]] = {
 """Where the question leaves no more to say."""
 
 _ASKING = (
-    r"(?:什么|啥|怎么|咋(?![里了])|多少|多久|多大|多长|(?<![这那前后头好])几(?:[年天岁号月种次块倍]|个月)|谁|哪[里儿些家边个种]?|如何"
+    r"(?:(?:什么|啥|怎么|谁)(?![也都])|咋(?![里了])|多少|多久|多大|多长"
+    r"|(?<![这那前后头好])几(?:[年天岁号月种次块倍]|个月)|哪[里儿些家边个种]?|如何"
     r"|是否|能否|可否|(.)不\1|有没有)"
 )
 _QUESTION_END = re.compile(
@@ -69,6 +70,9 @@ SHORTEST_QUESTION = 6
 TERSE = 18
 """Characters of a question that is asked in one breath, with nothing told before it."""
 
+WELL_HEARD = 0.75
+"""A recogniser less sure of its words may have made a question of something else."""
+
 _OPEN_END = re.compile(
     r"(?:那个|这个|那什么|就是|就是说|嗯|呃|(?<![余金限总数差面])额|然后|还有|因为|所以|但是|可是|不过|的话|问一下|问下|想问|请问|咨询一下"
     r"|打听一下|关于|比如|比如说|如果|要是|或者|还是|和|跟|以及|我|我的|我们|我想|想|查一下|帮我|麻烦你|另外|就|在|把"
@@ -77,8 +81,9 @@ _OPEN_END = re.compile(
 """Nobody stops here: a filler, a conjunction, or the opening of a question."""
 
 
-def completeness(text: str, expecting: Expecting) -> Completeness:
-    """How the words so far look, in the light of what was asked for."""
+def completeness(text: str, expecting: Expecting, confidence: float = 0.0) -> Completeness:
+    """How the words so far look, in the light of what was asked for; `confidence` is the
+    recogniser's, 0 where it is not known."""
     words = _NOT_SAID.sub("", text)
     if not words:
         return Completeness.UNSURE
@@ -92,7 +97,9 @@ def completeness(text: str, expecting: Expecting) -> Completeness:
         return Completeness.OPEN
     asks = len(words) >= SHORTEST_QUESTION and _QUESTION_END.search(words)
     if asks or _REQUEST_END.search(words):
-        return Completeness.COMPLETE if len(words) <= TERSE else Completeness.ASKED
+        doubtful = 0 < confidence < WELL_HEARD
+        sure = len(words) <= TERSE and not doubtful
+        return Completeness.COMPLETE if sure else Completeness.ASKED
     return Completeness.UNSURE
 
 

@@ -330,7 +330,7 @@ class Hearing:
             return
         if utterance.marks[-1].text != said.text:  # a streaming recogniser repeats itself
             utterance.mark("partial", text=said.text)
-        self._turns.words = completeness(said.text, self._turns.expecting)
+        self._turns.words = completeness(said.text, self._turns.expecting, said.confidence)
         # A turn that the words leave open is seldom over.
         if said.text and self._turns.words is not Completeness.OPEN:
             self.on_likely(said)

@@ -42,6 +42,10 @@ UNSURE, OPEN = Completeness.UNSURE, Completeness.OPEN
         ("工伤认定要带什么材料", "free", COMPLETE),
         ("养老金呢", "free", UNSURE),
         ("查一下我的养老账户余额", "free", COMPLETE),
+        ("谁都可以领吗", "free", COMPLETE),
+        ("我该去找谁呢", "free", COMPLETE),
+        ("说不交社保谁也拿他没办法", "free", UNSURE),
+        ("他们什么都不给我办", "free", UNSURE),
         ("我妈口头挂失了社保卡", "free", UNSURE),
         ("拿失业金的这几个月", "free", UNSURE),
         ("我觉得低了能不能要求再评一次", "free", COMPLETE),
@@ -60,6 +64,13 @@ UNSURE, OPEN = Completeness.UNSURE, Completeness.OPEN
 )
 def test_how_the_words_look(text: str, expecting: Expecting, looks: Completeness) -> None:
     assert completeness(text, expecting) is looks
+
+
+def test_a_question_that_may_be_misheard_is_given_more_time() -> None:
+    text = "我弟弟抗洪抢险的时候被马头咋领"
+    assert completeness(text, "free", 0.72) is ASKED
+    assert completeness(text, "free", 0.8) is completeness(text, "free") is COMPLETE
+    assert completeness("是的", "yes_no", 0.5) is COMPLETE
 
 
 @pytest.mark.parametrize(
