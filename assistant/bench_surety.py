@@ -146,11 +146,11 @@ def fit(turns: Sequence[Judged], inputs: Sequence[str]) -> Fitted:
 def _weights(rows: Numbers, right: Numbers, inputs: Sequence[str]) -> Numbers:
     """None of what is FOR_IT below zero: the lowest is left out until that is so."""
     kept = np.ones(len(inputs), bool)
+    for_it = [place for place, name in enumerate(inputs) if name in FOR_IT]
     while True:
         weights = np.zeros(len(inputs) + 1)
         weights[np.append(kept, True)] = _freely(rows[:, kept], right)
-        known = [place for place, name in enumerate(inputs) if name in FOR_IT]
-        below = [place for place in known if weights[place] < 0]
+        below = [place for place in for_it if weights[place] < 0]
         if not below:
             return weights
         kept[min(below, key=lambda place: weights[place])] = False
