@@ -1,14 +1,16 @@
 """Whether the hotline stays as it is: back-to-back calls at half load, what each process holds.
 
-The first round of calls is not counted: what a process loads once, it loads there.
+The first minutes are not counted: there a process loads what it loads once, and its allocator
+grows to what the longest sentence takes.
 """
 
+import statistics
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from assistant.bench_calls import QUESTIONS, Question, hotline
 from assistant.bench_load import Callers, Step
@@ -18,8 +20,14 @@ from assistant.supervisor import Supervisor
 ROUND_S = 30.0
 """A call's length: the greeting, one or two questions, goodbye."""
 
-MEMORY_GROWTH = 1.1
-"""Caches and allocators breathe; more than this is a leak."""
+WARM_UP_MINUTES = 10
+"""At most a quarter of the measured time, and one round at least."""
+
+AT_AN_END = 5
+"""Rounds over which is taken what a process holds: its allocator breathes from one to the next."""
+
+MEMORY_GROWTH = 1.03
+"""More than this is a leak."""
 
 MORE_OPEN = 3
 """Files, sockets and threads that a process may hold more than at the start."""
@@ -32,6 +40,11 @@ class Held:
     service: str
     before: Cost
     after: Cost
+
+    @classmethod
+    def over(cls, service: str, rounds: Sequence[Cost]) -> Self:
+        """What the service held after each round, first and last ones in the middle."""
+        return cls(service, _median(rounds[:AT_AN_END]), _median(rounds[-AT_AN_END:]))
 
     @property
     def grew(self) -> bool:
@@ -59,20 +72,43 @@ class Held:
 async def soak(
     config: Path, overrides: Sequence[str], calls: int, minutes: float
 ) -> tuple[list[Step], list[Held]]:
-    """Rounds of `calls` calls at once for so long. Raises StartError."""
+    """Rounds of `calls` calls at once for so long, after those that warm up. Raises StartError."""
     questions = [Question.load(file) for file in QUESTIONS]
     rounds: list[Step] = []
+    held: list[dict[str, Cost]] = []
     async with hotline(config, overrides, 2 * calls) as running:
-        await Callers(running.uri, calls, questions).run(ROUND_S)
-        before = _by_service(running.supervisor)
-        until = time.monotonic() + minutes * 60
-        while time.monotonic() < until:
+
+        async def one_round() -> Step:
             callers = Callers(running.uri, calls, questions)
             await callers.run(ROUND_S)
-            rounds.append(callers.step)
-            print(f"round {len(rounds)}: {callers.step.as_json()}", file=sys.stderr, flush=True)
-        after = _by_service(running.supervisor)
-    return rounds, [Held(name, cost, after.get(name, Cost())) for name, cost in before.items()]
+            return callers.step
+
+        begin = time.monotonic() + min(WARM_UP_MINUTES, minutes / 4) * 60
+        await one_round()
+        while time.monotonic() < begin:
+            await one_round()
+        until = time.monotonic() + minutes * 60
+        while time.monotonic() < until:
+            rounds.append(await one_round())
+            held.append(_by_service(running.supervisor))
+            megabytes = {name: round(cost.memory_mb) for name, cost in held[-1].items()}
+            print(
+                f"round {len(rounds)}: {rounds[-1].as_json()}, MB {megabytes}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return rounds, [Held.over(name, [each.get(name, Cost()) for each in held]) for name in held[0]]
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    """Of each of their figures."""
+    return Cost(
+        statistics.median(each.cpu_s for each in costs),
+        statistics.median(each.memory_mb for each in costs),
+        round(statistics.median(each.files for each in costs)),
+        round(statistics.median(each.threads for each in costs)),
+        round(statistics.median(each.sockets for each in costs)),
+    )
 
 
 def _by_service(supervisor: Supervisor) -> dict[str, Cost]:

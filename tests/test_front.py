@@ -5,6 +5,7 @@ carries which call, and that every request and response finds its way.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,6 +202,38 @@ async def test_noise_ends_nothing() -> None:
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
         await sipp("short_call", front.port)
+
+
+async def test_a_port_chosen_by_the_system_that_is_taken_for_tcp_is_left_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, refused = asyncio.start_server, list[int]()
+
+    async def start_server(accept: Any, host: str, port: int) -> asyncio.Server:
+        if not refused and port != inner + 1:
+            refused.append(port)
+            raise OSError(errno.EADDRINUSE, "address already in use")
+        return await real(accept, host, port)
+
+    inner = load(overrides=free_ports()).sip.workers_port
+    monkeypatch.setattr(asyncio, "start_server", start_server)
+    async with FrontDoor(Sip(port=0, workers_port=inner, max_calls=8)) as front:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("127.0.0.1", *refused))  # given back
+        _, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        writer.close()
+
+
+async def test_a_front_door_that_cannot_open_leaves_no_port_taken() -> None:
+    inner = load(overrides=free_ports()).sip.workers_port
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Sip(port=taken.getsockname()[1], workers_port=inner, max_calls=8)
+        with pytest.raises(ChannelError, match=r"sip\.port"):
+            async with FrontDoor(settings):
+                pass
+    await asyncio.sleep(0)  # asyncio closes a socket in its next round
+    async with FrontDoor(settings):
+        pass
 
 
 async def test_a_taken_port_is_named() -> None:

@@ -60,11 +60,13 @@ class FrontDoor:
     async def __aenter__(self) -> Self:
         """Bind and listen. Raises ChannelError naming the setting to change."""
         sip, inner = self._settings, self._settings.workers_port
-        self._inside = await self._udp(_Inside(self), LOOPBACK, inner, "sip.workers_port")
-        self._outside = await self._udp(_Outside(self), sip.bind, sip.port, "sip.port")
-        self.port = self._outside.get_extra_info("sockname")[1]
-        await self._tcp(self._connection, sip.bind, self.port, "sip.port")
-        await self._tcp(self._link, LOOPBACK, inner + 1, "sip.workers_port")
+        try:
+            self._inside = await self._udp(_Inside(self), LOOPBACK, inner, "sip.workers_port")
+            await self._tcp(self._link, LOOPBACK, inner + 1, "sip.workers_port")
+            await self._listen_outside()
+        except ChannelError:
+            await self._stack.aclose()
+            raise
         host = sip.advertise or _reachable(sip.bind)
         self.proxy = Proxy(
             self.lines, (host, self.port), (LOOPBACK, inner), secrets.token_bytes(16)
@@ -223,6 +225,20 @@ class FrontDoor:
                 writer.write(json.dumps({"calls": calls}).encode() + b"\n")
 
     # -- sockets ---------------------------------------------------------------------------------
+
+    async def _listen_outside(self) -> None:
+        """UDP and TCP on one port. Port 0 is chosen by UDP; TCP may find the same one taken."""
+        bind, port = self._settings.bind, self._settings.port
+        for last_try in (False, False, True):
+            self._outside = await self._udp(_Outside(self), bind, port, "sip.port")
+            self.port = self._outside.get_extra_info("sockname")[1]
+            try:
+                await self._tcp(self._connection, bind, self.port, "sip.port")
+                return
+            except ChannelError:
+                if last_try or port:
+                    raise
+                self._outside.close()
 
     async def _udp(
         self, protocol: asyncio.DatagramProtocol, host: str, port: int, key: str

@@ -80,7 +80,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "soak",
         help="calls back to back at half load: does a process grow?",
         description="Real calls on loopback, half as many at once as there are lines. Prints what "
-        "each process holds after the first calls and after the last; exit code 1 if one grew.",
+        "each process holds after it has warmed up and at the end; exit code 1 if one grew.",
     )
     soak.add_argument("--minutes", type=float, default=10)
     soak.add_argument("--calls", type=int, default=2, help="at once")
