@@ -17,7 +17,7 @@ from assistant.bench_asr import Heard, digits_right
 from assistant.dialogue import surety
 from assistant.dialogue.hypotheses import clean
 from assistant.dialogue.rasa import RasaDialogue
-from assistant.dialogue.surety import CONSTANT, EXACT, OTHER, Evidence
+from assistant.dialogue.surety import CONSTANT, EXACT, OTHER, Coefficients, Evidence
 from assistant.settings import Confidence, ConfigError, Settings
 from assistant.speech.recognizer import Expecting, Transcript
 
@@ -74,7 +74,7 @@ async def _judged(
     utterance = heard.utterance
     meant = await dialogue.meant(said, utterance.expecting)
     evidence = surety.evidence_of_words(meant.chosen)
-    right = meant.chosen.intent == utterance.meaning
+    right = utterance.is_meant(meant.chosen.intent)
     return [Judged(utterance.text, noise, utterance.expecting, evidence, right)]
 
 
@@ -97,6 +97,15 @@ class Fitted:
     coefficients: dict[str, float]
     sure: Numbers
     right: Numbers
+    unlearned: dict[str, float]
+    """Inputs that were the same in all turns, with their value: they can have taught nothing."""
+
+    def coefficients_after(self, before: Coefficients) -> dict[str, float]:
+        """The coefficients; what was not learned stays as it was `before`."""
+        kept = {name: before.get(name, 0.0) for name in self.unlearned}
+        given = sum(kept[name] * value for name, value in self.unlearned.items())
+        constant = round(self.coefficients[CONSTANT] - given, 4)
+        return {**self.coefficients, **kept, CONSTANT: constant}
 
     @property
     def brier(self) -> float:
@@ -140,7 +149,10 @@ def fit(turns: Sequence[Judged], inputs: Sequence[str]) -> Fitted:
         sure[folds == fold] = _probabilities(rows[folds == fold], weights)
     weights = _weights(rows, right, inputs)
     names = [*inputs, CONSTANT]
-    return Fitted({n: round(float(w), 4) for n, w in zip(names, weights, strict=True)}, sure, right)
+    coefficients = {n: round(float(w), 4) for n, w in zip(names, weights, strict=True)}
+    same = np.ptp(rows, axis=0) == 0
+    unlearned = {name: float(rows[0, place]) for place, name in enumerate(inputs) if same[place]}
+    return Fitted(coefficients, sure, right, unlearned)
 
 
 def _weights(rows: Numbers, right: Numbers, inputs: Sequence[str]) -> Numbers:
@@ -212,19 +224,23 @@ def calibrate(engine: str, turns: Sequence[Judged]) -> Calibrated:
 
 
 def write(found: Calibrated, file: Path) -> None:
-    """Put the coefficients into the file; those of other engines stay. Raises ConfigError."""
+    """Put the coefficients into the file; those of other engines stay, and what could not be
+    learned. Raises ConfigError.
+    """
     try:
         known = json.loads(file.read_text(encoding="utf-8"))["coefficients"]
     except (OSError, ValueError, KeyError, TypeError):
         known = {}
     none = dict.fromkeys(OF_THE_ENGINE, 0.0)
+    others = known.get(OTHER, {"words": {}, "digits": {}})
+    own = known.get(found.engine, others)
     known[found.engine] = {
-        "words": found.words.coefficients,
-        "digits": found.digits.coefficients,
+        "words": found.words.coefficients_after(own["words"]),
+        "digits": found.digits.coefficients_after(own["digits"]),
     }
     known[OTHER] = {
-        "words": none | found.other_words.coefficients,
-        "digits": none | found.other_digits.coefficients,
+        "words": none | found.other_words.coefficients_after(others["words"]),
+        "digits": none | found.other_digits.coefficients_after(others["digits"]),
     }
     content = {
         "fitted_by": "hotline bench asr --calibrate; see assistant/dialogue/surety.py",

@@ -297,6 +297,26 @@ def test_a_calibration_is_written_read_and_leaves_the_other_engines_alone(tmp_pa
     assert "15dB" in bench_surety.table(figures)
 
 
+def test_what_was_the_same_in_all_turns_keeps_its_coefficient(tmp_path: Path) -> None:
+    """Every number came whole: what a short one would have meant is known from before."""
+    file = tmp_path / "calibration.json"
+    file.write_text(surety.FILE.read_text("utf-8"), "utf-8")
+    before = json.loads(file.read_text("utf-8"))["coefficients"]["whisper"]["digits"]
+    numbers = [
+        Judged(each.text, each.noise, "pin", {"heard": each.evidence["heard"], "whole": 1.0},
+               each.right)
+        for each in turns(200)
+    ]  # fmt: skip
+    found = bench_surety.calibrate("whisper", [*turns(400), *numbers])
+    assert found.digits.unlearned == {"whole": 1.0}
+    bench_surety.write(found, file)
+    after = json.loads(file.read_text("utf-8"))["coefficients"]["whisper"]["digits"]
+    assert after["whole"] == before["whole"] > 0
+    assert after["constant"] + after["whole"] == pytest.approx(
+        found.digits.coefficients["constant"]
+    )
+
+
 # On record
 
 
