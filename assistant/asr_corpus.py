@@ -58,6 +58,10 @@ YES_NO = {
 }  # fmt: skip
 
 
+REFUSALS = frozenset(("deny", "cancel", "correct_me"))
+"""Where a yes or a no is awaited, each of them leaves everything as it was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """What was said, by whom and where the sound is."""
@@ -70,6 +74,12 @@ class Utterance:
     expecting: Expecting = "free"
     meaning: str = ""
     """Card or intent; empty where the dialogue is not asked."""
+
+    def is_meant(self, found: str | None) -> bool:
+        """Whether who takes it for this card or intent has understood it."""
+        if self.expecting == "yes_no" and self.meaning in REFUSALS:
+            return found in REFUSALS
+        return found == self.meaning
 
     def samples(self, rate: int) -> Samples:
         """The sound, mixed down, at `rate` Hz. Raises ConfigError when it cannot be read."""

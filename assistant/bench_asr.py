@@ -49,6 +49,8 @@ class Heard:
     """Computing, from the first sample to the words; resampling and voice detection included."""
     understood: bool | None = None
     """None where nobody can tell: no meaning is known, or the dialogue was not asked."""
+    after_yes: bool | None = None
+    """The same where a card that was asked about (您是想问…，对吗) counts, after a yes."""
 
     @property
     def before(self) -> tuple[str, str]:
@@ -107,20 +109,26 @@ async def understand(settings: Settings, heard: Sequence[Heard]) -> list[Heard]:
     found = []
     async with RasaDialogue(settings) as dialogue:
         for each in heard:
-            right = None
+            right = after_yes = None
             if each.utterance.expecting in EXACT:
-                right = digits_right(each)
+                right = after_yes = digits_right(each)
             elif each.utterance.meaning:
-                right = await _asked(dialogue, each.transcript) == each.utterance.meaning
-            found.append(replace(each, understood=right))
+                taken = await _taken(dialogue, each.transcript)
+                right = each.utterance.is_meant(taken[0])
+                after_yes = right or each.utterance.is_meant(taken[-1])
+            found.append(replace(each, understood=right, after_yes=after_yes))
     return found
 
 
-async def _asked(dialogue: RasaDialogue, transcript: Transcript) -> str:
+async def _taken(dialogue: RasaDialogue, transcript: Transcript) -> list[str]:
+    """What the dialogue takes the words for; where it asks about that, after a yes too."""
     call_id = f"bench-{uuid.uuid4().hex}"
     response = await dialogue.respond(call_id, transcript)
+    taken = [meaning_of(response)]
+    if response.decision == "confirmed":
+        taken.append(meaning_of(await dialogue.respond(call_id, Transcript("对", 1.0))))
     await dialogue.forget(call_id)
-    return meaning_of(response)
+    return taken
 
 
 def digits_right(heard: Heard) -> bool:
@@ -165,32 +173,38 @@ def _grouped(heard: Iterable[Heard], key: Callable[[Heard], Key]) -> list[tuple[
 
 
 def _figures(heard: Sequence[Heard]) -> dict[str, Any]:
-    asked = [each.understood for each in heard if each.understood is not None]
+    asked = [each for each in heard if each.understood is not None]
     decoding = Distribution(tuple(each.decode_s * 1000 for each in heard))
     return {
         "n": len(heard),
         "cer_before": round(character_error_rate([each.before for each in heard]), 4),
         "cer": round(character_error_rate([each.after for each in heard]), 4),
         "ser": round(syllable_error_rate([each.after for each in heard]), 4),
-        "understood": round(sum(asked) / len(asked), 4) if asked else None,
+        "understood": _share_of([each.understood for each in asked]),
+        "after_yes": _share_of([each.after_yes for each in asked]),
         "asked": len(asked),
         "rtf": round(sum(each.decode_s for each in heard) / sum(each.audio_s for each in heard), 3),
         "decode": decoding.as_json(),
     }
 
 
+def _share_of(told: Sequence[bool | None]) -> float | None:
+    return round(sum(map(bool, told)) / len(told), 4) if told else None
+
+
 def table(found: dict[str, Any]) -> str:
     """The figures for a person."""
     lines = [
         f"{'engine':8} {'codec':6} {'noise':6} {'n':>5} {'CER before':>11} {'after':>7}"
-        f" {'syllables':>10} {'understood':>11} {'p50 ms':>7} {'p95 ms':>7} {'RTF':>6}"
+        f" {'syllables':>10} {'understood':>11} {'after yes':>10}"
+        f" {'p50 ms':>7} {'p95 ms':>7} {'RTF':>6}"
     ]
     for row in found["conditions"]:
         lines.append(
             f"{row['engine']:8} {row['codec']:6} {row['noise']:6} {row['n']:5}"
             f" {row['cer_before']:11.1%} {row['cer']:7.1%} {row['ser']:10.1%}"
-            f" {_share(row['understood']):>11} {row['decode']['p50_ms']:7}"
-            f" {row['decode']['p95_ms']:7} {row['rtf']:6.3f}"
+            f" {_share(row['understood']):>11} {_share(row['after_yes']):>10}"
+            f" {row['decode']['p50_ms']:7} {row['decode']['p95_ms']:7} {row['rtf']:6.3f}"
         )
     noises = list(dict.fromkeys(row["noise"] for row in found["voices"]))
     lines += ["", f"{'CER by voice':22}" + "".join(f"{noise:>8}" for noise in noises)]

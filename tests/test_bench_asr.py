@@ -171,6 +171,25 @@ def test_a_number_is_understood_when_its_digits_are_right(
     assert bench_asr.digits_right(heard(said, written, written, expecting)) is right
 
 
+@pytest.mark.parametrize(
+    ("meaning", "expecting", "found", "right"),
+    [
+        ("deny", "yes_no", "cancel", True),
+        ("cancel", "yes_no", "correct_me", True),
+        ("deny", "yes_no", "affirm", False),
+        ("affirm", "yes_no", "deny", False),
+        ("cancel", "free", "deny", False),
+        ("policy/a", "free", "policy/a", True),
+        ("policy/a", "free", None, False),
+    ],
+)
+def test_where_a_yes_is_awaited_all_refusals_mean_the_same(
+    meaning: str, expecting: Expecting, found: str | None, right: bool
+) -> None:
+    utterance = Utterance("a", "不", Path("a.wav"), expecting=expecting, meaning=meaning)
+    assert utterance.is_meant(found) is right
+
+
 def test_of_several_hypotheses_the_one_of_the_awaited_length_is_taken() -> None:
     short, whole = Alternative("一二三四五", 0.6), Alternative("一二三四五六", 0.5)
     utterance = Utterance("a", "一二三四五六", Path("a.wav"), expecting="pin")
@@ -192,7 +211,7 @@ def test_a_folder_is_measured_and_drawn(folder: Path, capsys: pytest.CaptureFixt
     (row,) = found["conditions"]
     assert set(row) == {
         "engine", "codec", "noise", "n", "cer_before", "cer", "ser",
-        "understood", "asked", "rtf", "decode",
+        "understood", "after_yes", "asked", "rtf", "decode",
     }  # fmt: skip
     assert (row["engine"], row["codec"], row["noise"], row["n"]) == ("whisper", "ulaw", "clean", 1)
     assert row["cer"] <= 0.5

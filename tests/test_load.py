@@ -14,6 +14,7 @@ import pytest
 from assistant import call_servers, cli, services, settings
 from assistant.admission import LATE_SECONDS, TICKS_S, WINDOW_S, Admission
 from assistant.bench_load import Step
+from assistant.bench_soak import Held
 from assistant.channels import g711
 from assistant.channels.channel import Pcm
 from assistant.channels.sip_light import LightCall, Refused, Wire
@@ -220,6 +221,23 @@ def test_a_benchmark_that_cannot_be(
 
 
 # -- the benchmark -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "files", "grew"),
+    [
+        ([400, 430, 400, 401, 399, *[405] * 9, 412, 411, 440, 411, 410], [10] * 19, False),
+        ([*[400] * 5, *[408] * 9, *[413] * 5], [10] * 19, True),
+        ([400] * 19, [*[10] * 14, *[14] * 5], True),
+        ([400] * 19, [*[10] * 14, *[13] * 5], False),
+        ([400, 410], [10, 10], False),
+    ],
+)
+def test_what_grows_in_a_soak_is_told_from_what_breathes(
+    megabytes: list[int], files: list[int], grew: bool
+) -> None:
+    rounds = [Cost(0, held, opened, 4, 2) for held, opened in zip(megabytes, files, strict=True)]
+    assert Held.over("speech", rounds).grew is grew
 
 
 def test_alaw_is_the_standards() -> None:

@@ -105,7 +105,7 @@ class ValidateConfirmForm(FormValidationAction):
             return []
         intent = tracker.latest_message["intent"]["name"]
         key = keyed_digits(tracker)
-        if intent in ("deny", "no_more") or key == NO_KEY:
+        if intent in ("deny", "no_more", "correct_me") or key == NO_KEY:
             return [SlotSet("confirmed", False)]
         if is_digression(tracker):
             return []
