@@ -1,13 +1,12 @@
 """What sounds while the hotline speaks: the caller who wants the floor, or something else?
 
-Pure functions of the last samples heard and sent. A cough or an 嗯 is no reason to fall silent, nor
-is the line's echo, which is what we have just said. Words are told from hums and coughs by a small
-network over an eighth of a second of spectrum; audio/train_barge_in.py makes it.
+A cough or an 嗯 is no reason to fall silent, nor is the line's echo, which is what we have just
+said. Words are told from all else by a small recurrent network that hears the line chunk by chunk,
+with what the voice detector thinks of each; audio/train_barge_in.py makes it. An echo is told by
+its likeness to what was sent.
 """
 
 import functools
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assistant.channels.channel import Pcm
+from assistant.speech.vad import CHUNK_MS
+from assistant.turns import START_PROBABILITY
 
 WINDOW_MS = 128
-"""What is judged: long enough for a syllable, so that its consonant does not hide its vowel."""
+"""Of what was heard is compared with what was sent."""
 
 ECHO_MS = 500
 """An echo comes back within this long: the far end of a mobile call, and our own playout queue."""
@@ -30,29 +31,21 @@ ECHO_DB = -24.0
 """Beside the loudest that was sent: a softer sound is no caller near the phone, and an echo's
 weak ends are lost in the noise before they correlate with anything."""
 
-PITCH_HZ = (70, 400)
-VOICED_LIKENESS = 0.5
-"""Correlation of a sound with itself a pitch period later; a cough or a knock stays below 0.4."""
-
-BANDS_HZ = (0, 150, 300, 450, 600, 800, 1000, 1300, 1700, 2200, 2800, 3400, 4000)
+BANDS_HZ = (
+    *(100, 200, 300, 400, 500, 600, 750, 900, 1100),
+    *(1300, 1550, 1850, 2200, 2600, 3000, 3400, 4000),
+)
 """Edges of the spectrum's bands; a telephone passes 300 to 3400."""
 
 FRAME_MS, HOP_MS = 32, 16
-"""Of the spectra within a window."""
+"""Of the two spectra of a chunk; the first one begins in the chunk before."""
 
-FAINTEST = -5.0
-"""Decades below a window's loudest band: what is softer is the line's noise."""
+HEARD_MS = 64
+"""What the network hears of the line at each chunk."""
 
-NETWORK = Path(__file__).with_name("barge_in.npz")
-
-SUREST = 3.0
-"""Log-odds: one window is never surer than this."""
-
-ENOUGH = 0.3
-"""Log-odds, over the latest windows, from which it is words."""
-
-MEMORY_MS = 90
-"""An earlier window counts a third after this long: one alone may err."""
+PITCH_HZ = (70, 400)
+VOICED_LIKENESS = 0.5
+"""Correlation of a sound with itself a pitch period later; a cough or a knock stays below 0.4."""
 
 HUM_MS = 450
 """Who hums longer than an 嗯 wants the floor after all."""
@@ -60,34 +53,18 @@ HUM_MS = 450
 PEDESTAL = 1.0
 """Added to powers: a line without a sound has none to divide by."""
 
+NETWORK = Path(__file__).with_name("barge_in.npz")
+
 Samples = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """What was heard in a window."""
+def is_echo(heard: Pcm, sent: Pcm) -> bool:
+    """Whether `heard`, the last WINDOW_MS of the line, is ours come back, or too soft for a caller.
 
-    echo: bool
-    """Ours come back, or too soft to be a caller's."""
-    pitched: bool = False
-    words: float = 0.0
-    """Log-odds of speech rather than a hum or a cough, at most SUREST either way."""
-
-
-def sound(heard: Pcm, sent: Pcm, rate: int) -> Sound:
-    """What the last WINDOW_MS of `heard` are, beside the last ECHO_MS + WINDOW_MS of `sent`.
-
-    Both end now; shorter ones are judged as they are.
+    `sent` are the last ECHO_MS + WINDOW_MS; both end now, shorter ones are judged as they are.
     """
     window, reference = heard.astype(np.float64), sent.astype(np.float64)
-    if is_below(window, reference) or echo_likeness(window, reference) >= ECHO_LIKENESS:
-        return Sound(echo=True)
-    size = rate * WINDOW_MS // 1000
-    window = window[-size:]
-    pitch = pitch_of_halves(window, rate)
-    whole = len(window) == size
-    words = _network().log_odds(features(window, pitch, rate)) if whole else 0.0
-    return Sound(echo=False, pitched=max(pitch) >= VOICED_LIKENESS, words=words)
+    return is_below(window, reference) or echo_likeness(window, reference) >= ECHO_LIKENESS
 
 
 def is_below(heard: Samples, sent: Samples) -> bool:
@@ -119,66 +96,99 @@ def echo_likeness(heard: Samples, sent: Samples) -> float:
     return float(likeness.max())
 
 
-def pitch_of_halves(window: Samples, rate: int) -> tuple[float, float]:
-    """pitch_likeness() of both halves: a syllable has its vowel in one of them."""
-    first, second = np.array_split(window, 2)
-    return pitch_likeness(first, rate), pitch_likeness(second, rate)
+class Pitch(NamedTuple):
+    """The period at which a sound is most like itself."""
+
+    likeness: float
+    """Normalised autocorrelation, 0 to 1."""
+    period_s: float
 
 
-def pitch_likeness(heard: Samples, rate: int) -> float:
-    """The largest normalised autocorrelation at the period of a voice, 0 to 1."""
-    low, high = (rate // hz for hz in reversed(PITCH_HZ))
-    high = min(high, len(heard) // 2)
-    likeness = 0.0
-    for lag in range(low, high):
-        first, second = heard[:-lag], heard[lag:]
-        scale = np.sqrt((first @ first) * (second @ second) + PEDESTAL)
-        likeness = max(likeness, float(first @ second / scale))
-    return likeness
+def pitch(heard: Samples, rate: int) -> Pitch:
+    """Of at least two periods of the lowest voice (PITCH_HZ); shorter ones have none."""
+    shortest, longest = (rate // hz for hz in reversed(PITCH_HZ))
+    length = len(heard)
+    if length < 2 * longest:
+        return Pitch(0.0, longest / rate)
+    sound = heard - heard.mean()
+    spectrum = np.fft.rfft(sound, 2 * length)
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)
+    energy = np.concatenate([[0.0], np.cumsum(sound**2)])
+    lags = np.arange(shortest, longest)
+    beside = np.sqrt(energy[length - lags] * (energy[-1] - energy[lags])) + PEDESTAL * length
+    likeness = correlation[lags] / beside
+    best = int(likeness.argmax())
+    return Pitch(float(likeness[best]), float(lags[best]) / rate)
 
 
-def features(window: Samples, pitch: tuple[float, float], rate: int) -> Samples:
-    """What the network sees of WINDOW_MS at `rate` Hz: the power of each band in each frame in
-    decades below the loudest, how much each band varies and changes, and the pitch of both halves.
+def features(heard: Pcm, voice: float, rate: int) -> tuple[Samples, Pitch]:
+    """What the network sees of the last HEARD_MS of the line at `rate` Hz: the power of each band
+    in two spectra, in decades; the pitch; and the log odds of `voice`, the detector's probability.
     """
     frame, hop = rate * FRAME_MS // 1000, rate * HOP_MS // 1000
-    starts = range(0, len(window) - frame + 1, hop)
-    frames = np.stack([window[start : start + frame] for start in starts]) * np.hanning(frame)
-    power = np.abs(np.fft.rfft(frames)) ** 2 @ _bands(rate)
-    decades = np.log10(power + PEDESTAL)
-    decades = np.maximum(decades - decades.max(), FAINTEST)
-    changes = np.abs(np.diff(decades, axis=0)).mean(axis=0)
-    return np.concatenate([decades.ravel(), decades.std(axis=0), changes, pitch])
+    samples = heard.astype(np.float64)
+    frames = np.stack([samples[-frame - hop : -hop], samples[-frame:]]) * np.hanning(frame)
+    # A sample's scale, whatever the rate: 3/8 is the mean of the window's square.
+    power = np.abs(np.fft.rfft(frames)) ** 2 / (3 / 8 * frame**2)
+    decades = np.log10(power @ _bands(rate) + PEDESTAL)
+    found = pitch(samples, rate)
+    certain = min(max(voice, 1e-3), 1 - 1e-3)
+    rest = found.likeness, np.log2(found.period_s), np.log(certain / (1 - certain))
+    return np.concatenate([decades.ravel(), rest]), found
 
 
 @functools.cache
 def _bands(rate: int) -> Samples:
-    """Which frequency of a frame's spectrum belongs to which band."""
+    """What each frequency of a frame's spectrum gives to the mean of each band."""
     hz = np.fft.rfftfreq(rate * FRAME_MS // 1000, 1 / rate)[:, None]
     lower, upper = np.array(BANDS_HZ[:-1]), np.array(BANDS_HZ[1:])
-    return ((hz >= lower) & (hz < upper)).astype(np.float64)
+    within: Samples = ((hz >= lower) & (hz < upper)).astype(np.float64)
+    within /= within.sum(axis=0)
+    return within
 
 
 class Network(NamedTuple):
-    """One hidden layer; features are first brought to mean 0 and deviation 1."""
+    """Gated recurrent units (Cho et al., 2014; as PyTorch's GRU) and one output.
+
+    Features are first brought to mean 0 and deviation 1.
+    """
 
     mean: Samples
     deviation: Samples
-    hidden: Samples
-    """[features, hidden units]."""
-    hidden_bias: Samples
+    seen: Samples
+    """[3 * units, features]: weights of the reset gate, the update gate and the new state."""
+    seen_bias: Samples
+    kept: Samples
+    """[3 * units, units]: the same of the state before."""
+    kept_bias: Samples
     out: Samples
     out_bias: Samples
     """[1]."""
 
-    def log_odds(self, seen: Samples) -> float:
-        """Of words, at most SUREST either way."""
-        units = np.tanh((seen - self.mean) / self.deviation @ self.hidden + self.hidden_bias)
-        return float(np.clip(units @ self.out + self.out_bias[0], -SUREST, SUREST))
+    def start(self) -> Samples:
+        """The state of who has heard nothing yet."""
+        return np.zeros(len(self.out))
+
+    def hear(self, state: Samples, found: Samples) -> tuple[Samples, float]:
+        """The state after one chunk more, and the log odds of words going on."""
+        seen = self.seen @ ((found - self.mean) / self.deviation) + self.seen_bias
+        kept = self.kept @ state + self.kept_bias
+        (seen_reset, seen_update, seen_new) = np.split(seen, 3)
+        (kept_reset, kept_update, kept_new) = np.split(kept, 3)
+        update = _sigmoid(seen_update + kept_update)
+        new = np.tanh(seen_new + _sigmoid(seen_reset + kept_reset) * kept_new)
+        state = (1 - update) * new + update * state
+        return state, float(state @ self.out + self.out_bias[0])
+
+
+def _sigmoid(values: Samples) -> Samples:
+    odds: Samples = 1 / (1 + np.exp(-values))
+    return odds
 
 
 @functools.cache
-def _network() -> Network:
+def network() -> Network:
+    """The trained one."""
     with np.load(NETWORK, allow_pickle=False) as stored:
         return Network(*(stored[name].astype(np.float64) for name in Network._fields))
 
@@ -186,21 +196,33 @@ def _network() -> Network:
 class BargeInGate:
     """Lets through the voice that may stop the hotline; fed chunk by chunk while it speaks."""
 
-    def __init__(self) -> None:
-        self._words = 0.0
-        self._voiced_ms = 0.0
+    def __init__(self, rate: int, enough: float) -> None:
+        """`enough` is the probability of words from which on they pass, 0 to 1."""
+        self._rate = rate
+        self._enough = float(np.log(enough / (1 - enough)))
+        self.restart()
 
-    def accept(self, heard: Sound, chunk_ms: float) -> bool:
-        """Whether this chunk, the latest of what is going on, is a reason to stop."""
-        kept = math.exp(-chunk_ms / MEMORY_MS)
-        self._words *= kept
-        if heard.echo:
+    def restart(self) -> None:
+        """The hotline begins to speak: what was before has nothing to do with it."""
+        self._state = network().start()
+        self._hummed_ms = 0.0
+
+    def accept(self, heard: Pcm, sent: Pcm, voice: float) -> bool:
+        """Whether the chunk that has just ended is a reason to stop.
+
+        `heard` and `sent` as for is_echo(), at the gate's rate; `voice` is what the detector
+        makes of the chunk, 0 to 1.
+        """
+        size = self._rate * HEARD_MS // 1000
+        if len(heard) < size:
             return False
-        self._words += (1 - kept) * heard.words
-        self._voiced_ms += chunk_ms
-        return self._words >= ENOUGH or (self._voiced_ms > HUM_MS and heard.pitched)
-
-    def rest(self, chunk_ms: float) -> None:
-        """Nobody spoke in this chunk."""
-        self._words *= math.exp(-chunk_ms / MEMORY_MS)
-        self._voiced_ms = max(0.0, self._voiced_ms - chunk_ms)
+        found, pitched = features(heard[-size:], voice, self._rate)
+        self._state, words = network().hear(self._state, found)
+        hums = voice >= START_PROBABILITY and pitched.likeness >= VOICED_LIKENESS
+        if not hums:
+            self._hummed_ms = max(0.0, self._hummed_ms - CHUNK_MS)
+        if (words < self._enough and not hums) or is_echo(heard, sent):
+            return False
+        if hums:
+            self._hummed_ms += CHUNK_MS
+        return words >= self._enough or self._hummed_ms > HUM_MS

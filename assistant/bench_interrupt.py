@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,6 @@ from assistant.settings import project_path
 from assistant.speech.resample import resample
 
 RATE = 8000
-SPEECH = ("12", "14", "16", "21", "30", "45", "59", "60")
-"""Recorded callers without noise."""
-
 INTO_S = 1.5
 """The greeting has lasted this long when the sound comes."""
 
@@ -102,9 +100,22 @@ def from_onset(pcm: Pcm) -> Pcm:
     return pcm[loud[0] :]
 
 
+def callers() -> list[Pcm]:
+    """The recorded ones, from their first sound. Who begins with an 嗯 is no sharp beginning, and
+    in a noisy recording the noise begins before the voice.
+    """
+    with project_path("audio/callers.tsv").open(encoding="utf-8", newline="") as file:
+        recordings = [
+            project_path("audio/callers") / row["file"]
+            for row in csv.DictReader(file, delimiter="\t")
+            if row["snr"] == "clean" and not row["text"].startswith("嗯")
+        ]
+    return [from_onset(load_line(recording)) for recording in recordings]
+
+
 async def trials(each: int) -> list[Trial]:
     """So many of each kind. Raises ModelError."""
-    voices = [from_onset(load_line(project_path(f"audio/callers/{n}.wav"))) for n in SPEECH]
+    voices = callers()
     hums = await mhm()
     nothing = np.zeros(0, np.int16)
     found = []

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from assistant.barge_in import ECHO_MS, WINDOW_MS, BargeInGate, sound
+from assistant.barge_in import ECHO_MS, WINDOW_MS, BargeInGate, is_echo
 from assistant.channels.channel import FRAME_MS, Audio, Channel, Key, Pcm
 from assistant.completeness import Completeness, completeness
 from assistant.dialogue.dialogue import Keys
@@ -183,7 +183,7 @@ class Hearing:
         self._lookback: deque[Pcm] = deque(maxlen=LOOKBACK_MS // FRAME_MS)
         self._heard: deque[Pcm] = deque(maxlen=-(-WINDOW_MS // FRAME_MS))
         self._sent: deque[Pcm] = deque(maxlen=-(-(WINDOW_MS + ECHO_MS) // FRAME_MS))
-        self._gate = BargeInGate()
+        self._gate = BargeInGate(channel.rate, rules.barge_in_threshold)
         self._utterance: Utterance | None = None
         self._keyed_over = False
         self._recognising: set[asyncio.Task[None]] = set()
@@ -241,6 +241,8 @@ class Hearing:
 
     def playing(self, playing: bool) -> None:
         """Whether the hotline is speaking just now."""
+        if playing and not self._turns.playing:
+            self._gate.restart()
         self._turns.playing = playing
 
     async def run(self) -> None:
@@ -280,22 +282,20 @@ class Hearing:
             self._lookback.append(pcm)
         for probability, level_db in self._vad.decide(pcm):
             self._vad_ms += CHUNK_MS
-            self._follow(probability if self._is_caller(probability) else 0.0, level_db)
+            self._follow(self._of_caller(probability), level_db)
             if self._turns.speaking and probability >= STAY_PROBABILITY:
                 self._voice_ms = self._now_ms
 
-    def _is_caller(self, probability: float) -> bool:
-        """Whether what may begin a turn is the caller's voice, and not our own come back."""
+    def _of_caller(self, probability: float) -> float:
+        """How probably the caller speaks: what may begin a turn may be our own voice come back."""
         if self._turns.speaking:
-            return True
-        if probability < START_PROBABILITY:
-            self._gate.rest(CHUNK_MS)
-            return True
+            return probability
         heard, sent = np.concatenate(self._heard), np.concatenate(self._sent)
-        what = sound(heard, sent, self._channel.rate)
         if self._turns.playing:
-            return self._gate.accept(what, CHUNK_MS)
-        return not what.echo
+            return float(self._gate.accept(heard, sent, probability))
+        if probability < START_PROBABILITY or is_echo(heard, sent):
+            return 0.0
+        return probability
 
     def _follow(self, probability: float, level_db: float) -> None:
         match self._turns.accept(probability, self._vad_ms, level_db):

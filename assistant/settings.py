@@ -127,8 +127,9 @@ class Turns(_Section):
     no_input_s: float = Field(6, ge=2, le=60)
     key_timeout_s: float = Field(4, ge=1, le=30)
     """A number being keyed is complete after this long without another key, or at #."""
-    barge_in_ms: int = Field(128, ge=60, le=2000)
-    """This much of the caller's voice stops the playback."""
+    barge_in_threshold: float = Field(0.85, ge=0.1, le=0.999)
+    """The playback stops for what is words of the caller with this probability: more of it stops
+    for less that is none, and later."""
 
 
 class CallLimits(_Section):

@@ -79,7 +79,7 @@ class TurnDetector:
         self._rules = rules
         self.expecting: Expecting = "free"
         self.playing = False
-        """Whether the hotline is speaking: then it takes more voice to start a turn."""
+        """Whether the hotline is speaking: what is told as a voice then is one that interrupts."""
         self.noisy = False
         """Whether what sounds like a voice may be the room's noise."""
         self._now = 0.0
@@ -115,7 +115,7 @@ class TurnDetector:
         self._voiced_ms = max(0.0, self._voiced_ms + (step if voiced else -step))
         if not self._voiced_ms:
             self._loudness = _Loudness()  # how loud a cough was says nothing of the voice
-        if self._voiced_ms < (self._rules.barge_in_ms if self.playing else START_MS):
+        if not voiced or (self._voiced_ms < START_MS and not self.playing):
             return None
         self._started_ms = self._now - self._voiced_ms
         self._last_voice_ms = self._now

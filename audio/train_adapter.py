@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 import torch
 import yaml
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 from torch.nn import functional
+from voices import HELD_BACK, Voices, names, speak
 from whisper_torch import Whisper
 
 from assistant import asr_corpus, models
@@ -39,12 +39,9 @@ from assistant.channels.channel import Pcm
 from assistant.dialogue import policies
 from assistant.dialogue.serving import RASA_PROJECT
 from assistant.speech.chinese import HAN, normalise
-from assistant.speech.chunks import chunks
-from assistant.speech.kokoro import RATE as VOICE_RATE
-from assistant.speech.kokoro import Network, _pause, _styles, _trimmed
 from assistant.speech.recognizer import Expecting
 from assistant.speech.resample import resample
-from assistant.speech.spoken import sentences, spoken
+from assistant.speech.spoken import spoken
 from assistant.speech.vad import RATE
 from assistant.speech.whisper import PADDING_S, WhisperRecognizer
 from assistant.speech.whisper_adapter import ADAPTER
@@ -52,7 +49,6 @@ from assistant.speech.whisper_graph import read_weights
 from assistant.telephone_line import Codec, Samples, coded, level, mixed, noise, telephone_band
 
 HERE = Path(__file__).resolve().parent
-HELD_BACK = "zf_xiaoni", "zm_yunyang"
 SEED = 11
 A_CARD, AN_INTENT, ANSWERS = 5, 12, 70
 """Phrasings of each card and of each intent, and answers of each kind."""
@@ -130,50 +126,6 @@ def tests() -> set[str]:
             cases += [line["text"] for line in csv.DictReader(file, delimiter="\t")]
     cases += [text for text, *_ in asr_corpus.answers(seed=sum(asr_corpus.SHARES.values()))]
     return set(map(normalise, cases))
-
-
-class Voices:
-    """All voices but those held back, and mixtures of two."""
-
-    def __init__(self) -> None:
-        folder = models.find("kokoro-voices-zh")
-        names = {file.stem for file in folder.glob("z*.bin")} - set(HELD_BACK)
-        self._styles = [_styles(name) for name in sorted(names)]
-        self._network = Network()
-
-    def say(self, text: str, seed: int) -> Pcm:
-        """At RATE, as loud as goes; the seed draws the voice, its speed and its pitch."""
-        chance = random.Random(seed)
-        one, other = chance.sample(self._styles, 2)
-        share = 1.0 if chance.random() < 0.45 else chance.uniform(0.5, 0.9)
-        styles = (share * one + (1 - share) * other).astype(np.float32)
-        speed, pitch = chance.uniform(0.85, 1.2), chance.uniform(0.93, 1.07)
-        sound: list[Pcm] = []
-        previous = ""
-        for sentence in sentences(spoken(text)):
-            for chunk in chunks(sentence):
-                sound.append(_pause(previous, speed))
-                for ids in self._network.inputs(chunk):
-                    run = onnxruntime.RunOptions()
-                    sound.append(_trimmed(self._network.infer(ids, styles, speed / pitch, run)))
-                previous = chunk
-        pcm = resample(np.concatenate(sound), round(VOICE_RATE * pitch), RATE)
-        return (pcm * (12000 / max(1, np.abs(pcm).max()))).astype(np.int16)
-
-
-def speak(said: Sequence[Line]) -> list[Path]:
-    """The lines as sound, one file each; those that are there already are not spoken again."""
-    folder = models.cache() / "adapter"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{number:05}.npy" for number in range(len(said))]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
-    if missing:
-        voices = Voices()
-        for done, number in enumerate(missing):
-            np.save(files[number], voices.say(said[number].text, number))
-            if done % 100 == 0:
-                print(f"{done} of {len(missing)} spoken", flush=True)
-    return files
 
 
 def on_a_line(pcm: Pcm, others: Sequence[Pcm], chance: np.random.Generator) -> Samples:
@@ -328,7 +280,8 @@ def main() -> None:
     torch.manual_seed(SEED)
     said = lines()
     print(f"{len(said)} utterances, for example {said[0].text}")
-    files = speak(said)
+    voices = Voices(set(names()) - set(HELD_BACK))
+    files = speak(voices, [each.text for each in said], models.cache() / "adapter")
     folder = models.find("whisper-base")
     hearing = WhisperRecognizer(folder, adapter=None)
     weights = read_weights((folder / "model.bin").read_bytes(), "model.bin")
