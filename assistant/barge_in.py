@@ -29,7 +29,8 @@ the vowels of two voices now and then reach 0.6."""
 
 ECHO_DB = -24.0
 """Beside the loudest that was sent: a softer sound is no caller near the phone, and an echo's
-weak ends are lost in the noise before they correlate with anything."""
+weak ends are lost in the noise before they correlate with anything. The network needs not know
+when words are over: after them the line is softer than this, too."""
 
 BANDS_HZ = (
     *(100, 200, 300, 400, 500, 600, 750, 900, 1100),
@@ -94,6 +95,12 @@ def echo_likeness(heard: Samples, sent: Samples) -> float:
     power = np.maximum(power, power.max() / 100)
     likeness = np.abs(correlation) / np.sqrt(power * (heard @ heard) + PEDESTAL)
     return float(likeness.max())
+
+
+def energy(samples: Pcm) -> float:
+    """The sum of the squares."""
+    scaled = samples.astype(np.float64)
+    return float(scaled @ scaled)
 
 
 class Pitch(NamedTuple):
@@ -206,6 +213,7 @@ class BargeInGate:
         """The hotline begins to speak: what was before has nothing to do with it."""
         self._state = network().start()
         self._hummed_ms = 0.0
+        self._loudest = 0.0
 
     def accept(self, heard: Pcm, sent: Pcm, voice: float) -> bool:
         """Whether the chunk that has just ended is a reason to stop.
@@ -216,12 +224,15 @@ class BargeInGate:
         size = self._rate * HEARD_MS // 1000
         if len(heard) < size:
             return False
+        self._loudest = max(self._loudest, energy(sent[-len(heard) :]))
         found, pitched = features(heard[-size:], voice, self._rate)
         self._state, words = network().hear(self._state, found)
         hums = voice >= START_PROBABILITY and pitched.likeness >= VOICED_LIKENESS
         if not hums:
             self._hummed_ms = max(0.0, self._hummed_ms - CHUNK_MS)
-        if (words < self._enough and not hums) or is_echo(heard, sent):
+        if words < self._enough and not hums:
+            return False
+        if energy(heard) < self._loudest * 10 ** (ECHO_DB / 10) or is_echo(heard, sent):
             return False
         if hums:
             self._hummed_ms += CHUNK_MS

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -70,6 +71,23 @@ async def test_migrations_make_the_tables_that_the_code_uses(databases: Database
     async with empty.engine.connect() as connection:
         assert await connection.run_sync(differences) == []
     await empty.close()
+
+
+async def test_a_migration_waits_for_who_writes(tmp_path: Path) -> None:
+    file = tmp_path / "hotline.db"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE something (id INTEGER)")
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        migrating = asyncio.create_task(database.migrate())
+        await asyncio.sleep(0.3)
+        assert not migrating.done()
+        other.execute("COMMIT")
+        await migrating
+    async with database.engine.connect() as connection:
+        mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
+    assert mode == "wal"
+    await database.close()
 
 
 async def test_months_agree_with_the_totals_of_each_person(database: Database) -> None:

@@ -98,10 +98,22 @@ class Database:
                 await connection.run_sync(upgrade)
 
     async def _write_ahead_log(self) -> None:
-        """Let readers read while one writes; the file remembers it."""
+        """Let readers read while one writes; the file remembers it.
+
+        This is the one statement that SQLite does not wait with while another connection writes.
+        """
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + BUSY_TIMEOUT_MS / 1000
         async with self.engine.connect() as connection:
             raw = await connection.get_raw_connection()
-            await raw.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+            while True:
+                try:
+                    await raw.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+                    return
+                except sqlite3.OperationalError:
+                    if loop.time() > latest:
+                        raise
+                    await asyncio.sleep(STOP_S)
 
     async def insert_or_ignore(
         self, session: AsyncSession, table: type[Base], **values: Any

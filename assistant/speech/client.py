@@ -128,8 +128,10 @@ class RemoteStream:
     def finish(self) -> Transcript:
         """The words. Raises SpeechServerError, or TimeoutError where they do not come."""
         self._put(None)
+        if self._abandoned and self._hearing is None:
+            return Transcript("")
         hearing = self._begin()
-        if self._abandoned:  # from now on abandon() finds what to cancel
+        if self._abandoned:  # meanwhile; from now on abandon() finds what to cancel
             hearing.cancel()
         try:
             return hearing.result(REPLY_S)
