@@ -55,13 +55,13 @@ class Held:
             (self.before.threads, self.after.threads),
         )
         more_open = any(after - before > MORE_OPEN for before, after in pairs)
-        return more_open or self.after.memory_mb > self.before.memory_mb * MEMORY_GROWTH
+        return more_open or self.after.own_mb > self.before.own_mb * MEMORY_GROWTH
 
     def as_json(self) -> dict[str, Any]:
         """As `hotline bench soak --json` prints it."""
         return {
             "service": self.service,
-            "memory_mb": [round(self.before.memory_mb), round(self.after.memory_mb)],
+            "own_mb": [round(self.before.own_mb), round(self.after.own_mb)],
             "files": [self.before.files, self.after.files],
             "sockets": [self.before.sockets, self.after.sockets],
             "threads": [self.before.threads, self.after.threads],
@@ -91,7 +91,7 @@ async def soak(
         while time.monotonic() < until:
             rounds.append(await one_round())
             held.append(_by_service(running.supervisor))
-            megabytes = {name: round(cost.memory_mb) for name, cost in held[-1].items()}
+            megabytes = {name: round(cost.own_mb) for name, cost in held[-1].items()}
             print(
                 f"round {len(rounds)}: {rounds[-1].as_json()}, MB {megabytes}",
                 file=sys.stderr,
@@ -108,6 +108,7 @@ def _median(costs: Sequence[Cost]) -> Cost:
         round(statistics.median(each.files for each in costs)),
         round(statistics.median(each.threads for each in costs)),
         round(statistics.median(each.sockets for each in costs)),
+        statistics.median(each.own_mb for each in costs),
     )
 
 
@@ -129,7 +130,7 @@ def table(rounds: Sequence[Step], held: Sequence[Held]) -> str:
     for each in held:
         before, after = each.before, each.after
         lines.append(
-            f"{each.service:10} {before.memory_mb:6.0f}{after.memory_mb:7.0f} "
+            f"{each.service:10} {before.own_mb:6.0f}{after.own_mb:7.0f} "
             f"{before.files:4}{after.files:5} {before.sockets:4}{after.sockets:5} "
             f"{before.threads:4}{after.threads:5}{'  grew' if each.grew else ''}"
         )

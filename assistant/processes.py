@@ -23,6 +23,9 @@ class Cost:
     files: int = 0
     threads: int = 0
     sockets: int = 0
+    own_mb: float = 0.0
+    """The part of it that no file backs, which is where a leak shows: how much of a mapped file
+    counts depends on who else has mapped it."""
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
@@ -31,6 +34,7 @@ class Cost:
             self.files + other.files,
             self.threads + other.threads,
             self.sockets + other.sockets,
+            self.own_mb + other.own_mb,
         )
 
 
@@ -61,16 +65,17 @@ def _cost(folder: Path) -> Cost:
     # the name in brackets may hold spaces
     fields = (folder / "stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])
-    memory = (folder / "smaps_rollup").read_text()
-    pss_kb = next(int(line.split()[1]) for line in memory.splitlines() if line.startswith("Pss:"))
+    memory = (folder / "smaps_rollup").read_text().splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in memory[1:]}
     files = []
     for each in (folder / "fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile
             files.append(os.readlink(each))
     return Cost(
         ticks / os.sysconf("SC_CLK_TCK"),
-        pss_kb / 1024,
+        kilobytes["Pss"] / 1024,
         len(files),
         int(fields[17]),
         sum(name.startswith("socket:") for name in files),
+        kilobytes["Pss_Anon"] / 1024,
     )

@@ -236,7 +236,10 @@ def test_a_benchmark_that_cannot_be(
 def test_what_grows_in_a_soak_is_told_from_what_breathes(
     megabytes: list[int], files: list[int], grew: bool
 ) -> None:
-    rounds = [Cost(0, held, opened, 4, 2) for held, opened in zip(megabytes, files, strict=True)]
+    rounds = [
+        Cost(memory_mb=900 + place * 9, files=opened, threads=4, sockets=2, own_mb=held)
+        for place, (held, opened) in enumerate(zip(megabytes, files, strict=True))
+    ]
     assert Held.over("speech", rounds).grew is grew
 
 

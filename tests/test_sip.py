@@ -23,7 +23,7 @@ from assistant.channels.sip import SipListener
 from assistant.channels.sip_call import CallFailed, SipChannel
 from assistant.channels.sip_headers import caller_number
 from assistant.channels.sip_keys import ECHO_MS, PRESSES_PER_S, KeyPresses, Method
-from assistant.channels.sip_media import AHEAD, FRAME, RATE, Playout
+from assistant.channels.sip_media import AHEAD, FADE, FRAME, RATE, Playout
 from assistant.settings import Sip
 from tests.baresip import Baresip, free_port
 from tests.rtp import RtpSink
@@ -187,6 +187,21 @@ def test_playout_counts_what_it_drops() -> None:
     assert playout.full
     assert playout.clear() == AHEAD * FRAME + 7
     assert playout.clear() == 0
+
+
+def test_a_voice_that_is_cut_off_fades_and_does_not_click() -> None:
+    playout = Playout()
+    for _ in range(AHEAD):
+        playout.put(np.full(FRAME, 8000, np.int16))
+    playout.take()
+    playout.clear()
+    assert playout.empty
+    playout.put(np.full(FRAME, 5, np.int16))  # the answer to the interruption
+    fading = playout.take().astype(np.int32)
+    assert fading[0] == 8000
+    assert np.abs(np.diff(fading)).max() <= 8000 / (FADE - 1) + 1
+    assert not fading[FADE:].any()
+    assert playout.take().tolist() == [5] * FRAME
 
 
 # -- audio and keys with baresip -----------------------------------------------------------------

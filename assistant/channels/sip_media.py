@@ -27,6 +27,9 @@ AHEAD = 3
 """Frames queued for the wire at most (60 ms): more of it delays a stop, less of it breaks up the
 voice when the event loop is late."""
 
+FADE = RATE * 10 // 1000
+"""Samples in which a voice that is cut off fades: cut at once it clicks."""
+
 Tick = Callable[[Pcm, Pcm], None]
 """Takes the frame heard and the frame sent in the same 20 ms."""
 
@@ -43,6 +46,7 @@ class Playout:
     def __init__(self) -> None:
         self._frames: deque[Pcm] = deque()
         self._tail: deque[Pcm] = deque()  # at most one piece, shorter than a frame
+        self._fading: deque[Pcm] = deque()  # what is left of what was cleared
 
     @property
     def full(self) -> bool:
@@ -69,18 +73,21 @@ class Playout:
 
     def take(self) -> Pcm:
         """The next frame for the wire: queued audio, or silence."""
-        piece = _pop(self._frames)
-        if not piece.size:
-            piece = _pop(self._tail)
+        piece = _pop(self._fading)
+        for queue in (self._frames, self._tail):
+            piece = piece if piece.size else _pop(queue)
         return piece if piece.size == FRAME else np.concatenate([piece, _SILENCE[piece.size :]])
 
     def clear(self) -> int:
-        """Drop all that is queued; returns how many samples."""
-        dropped = 0
+        """Drop all that is queued; returns how many samples. The first ones still leave, fading."""
+        pieces: list[Pcm] = []
         for queue in (self._frames, self._tail):
-            while piece_size := _pop(queue).size:
-                dropped += piece_size
-        return dropped
+            while (piece := _pop(queue)).size:
+                pieces.append(piece)
+        if pieces:
+            last = pieces[0][:FADE]
+            self._fading.append((last * np.linspace(1, 0, last.size)).astype(np.int16))
+        return sum(piece.size for piece in pieces)
 
 
 def _pop(queue: deque[Pcm]) -> Pcm:
