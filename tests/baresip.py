@@ -77,7 +77,8 @@ class Baresip:
             pytest.fail("baresip is not installed: apt-get install baresip")
         self.folder = folder / "baresip"
         self.folder.mkdir()
-        self.sip_port, self._control_port = free_port(), free_port()
+        # baresip listens for TLS one port above, and does not start without it.
+        self.sip_port, self._control_port = free_port(also_above=True), free_port()
         self.uri = f"sip:{number}@127.0.0.1:{self.sip_port}"
         self._answer, self._codec = answer, codec
         self._count = itertools.count()
@@ -202,15 +203,20 @@ class Baresip:
                 queue.put_nowait(message)
 
 
-def free_port() -> int:
-    """A port that was free a moment ago, for UDP and for TCP.
+def free_port(*, also_above: bool = False) -> int:
+    """A port that was free a moment ago, for UDP and for TCP; so was the next one, if need be.
 
     Not even a connection that lingers in TIME_WAIT may hold it: baresip does not reuse addresses.
     """
     while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
+            udp, tcp, above = (
+                held.enter_context(socket.socket(socket.AF_INET, kind))
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_STREAM)
+            )
             udp.bind(("127.0.0.1", 0))
             port = int(udp.getsockname()[1])
-            with contextlib.suppress(OSError):
-                tcp.bind(("127.0.0.1", port))
-                return port
+            tcp.bind(("127.0.0.1", port))
+            if also_above:
+                above.bind(("127.0.0.1", port + 1))
+            return port

@@ -460,9 +460,10 @@ async def test_clear_stops_the_wire_at_once() -> None:
         on_wire = sum(map(is_loud, sink.audio()))
     loud = sum(map(is_loud, desk.sent))
     assert loud == on_wire
-    assert loud * FRAME + dropped[0] == handed.size
+    # the first of what was dropped fades in a last frame
+    assert (loud - 1) * FRAME + dropped[0] == handed.size
     # a tick may have been on its way to the event loop when clear() ran
-    assert sum(map(is_loud, desk.sent[marks[0] :])) <= 2
+    assert sum(map(is_loud, desk.sent[marks[0] :])) <= 3
 
 
 async def test_a_peer_that_sends_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
