@@ -120,9 +120,9 @@ def pitch(heard: Samples, rate: int) -> Pitch:
     sound = heard - heard.mean()
     spectrum = np.fft.rfft(sound, 2 * length)
     correlation = np.fft.irfft(np.abs(spectrum) ** 2)
-    energy = np.concatenate([[0.0], np.cumsum(sound**2)])
+    before = np.concatenate([[0.0], np.cumsum(sound**2)])
     lags = np.arange(shortest, longest)
-    beside = np.sqrt(energy[length - lags] * (energy[-1] - energy[lags])) + PEDESTAL * length
+    beside = np.sqrt(before[length - lags] * (before[-1] - before[lags])) + PEDESTAL * length
     likeness = correlation[lags] / beside
     best = int(likeness.argmax())
     return Pitch(float(likeness[best]), float(lags[best]) / rate)

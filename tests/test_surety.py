@@ -238,6 +238,15 @@ def turns(count: int, hearing: float = 1.0) -> list[Judged]:
     return found
 
 
+def whole_numbers() -> list[Judged]:
+    """Spoken PINs, none of them too short."""
+    return [
+        Judged(each.text, each.noise, "pin", {"heard": each.evidence["heard"], "whole": 1.0},
+               each.right)
+        for each in turns(200)
+    ]  # fmt: skip
+
+
 def test_the_fit_finds_the_probabilities_that_there_are() -> None:
     fitted = bench_surety.fit(turns(2000), bench_surety.WORDS)
     assert fitted.sure[::2].mean() == pytest.approx(0.9, abs=0.03)  # those heard well
@@ -275,13 +284,8 @@ def test_too_little_is_not_fitted() -> None:
 
 def test_a_calibration_is_written_read_and_leaves_the_other_engines_alone(tmp_path: Path) -> None:
     file = tmp_path / "calibration.json"
-    numbers = [
-        Judged(each.text, each.noise, "pin", {"heard": each.evidence["heard"], "whole": 1.0},
-               each.right)
-        for each in turns(200)
-    ]  # fmt: skip
     for engine, hearing in (("vosk", 1.0), ("whisper", 2.0)):
-        found = bench_surety.calibrate(engine, [*turns(400, hearing), *numbers])
+        found = bench_surety.calibrate(engine, [*turns(400, hearing), *whole_numbers()])
         bench_surety.write(found, file)
     loud, faint = hypothesis(heard=0.9), hypothesis(heard=0.2)
     for engine in ("vosk", "whisper"):
@@ -302,12 +306,7 @@ def test_what_was_the_same_in_all_turns_keeps_its_coefficient(tmp_path: Path) ->
     file = tmp_path / "calibration.json"
     file.write_text(surety.FILE.read_text("utf-8"), "utf-8")
     before = json.loads(file.read_text("utf-8"))["coefficients"]["whisper"]["digits"]
-    numbers = [
-        Judged(each.text, each.noise, "pin", {"heard": each.evidence["heard"], "whole": 1.0},
-               each.right)
-        for each in turns(200)
-    ]  # fmt: skip
-    found = bench_surety.calibrate("whisper", [*turns(400), *numbers])
+    found = bench_surety.calibrate("whisper", [*turns(400), *whole_numbers()])
     assert found.digits.unlearned == {"whole": 1.0}
     bench_surety.write(found, file)
     after = json.loads(file.read_text("utf-8"))["coefficients"]["whisper"]["digits"]
