@@ -67,9 +67,9 @@ class LanguageModel:
             self._kinds[gram[:-1]] += 1
             if len(gram) == 2:
                 self._followers[gram[0]].add(gram[1])
-        # bounded: a hotline that runs for months meets ever new contexts
-        self._logarithm = functools.lru_cache(1 << 17)(self._find_logarithm)
-        self._unseen = functools.lru_cache(1 << 15)(self._find_unseen)
+        # bounded, and small: a hotline that runs for months meets ever new contexts
+        self._logarithm = functools.lru_cache(1 << 15)(self._find_logarithm)
+        self._unseen = functools.lru_cache(1 << 13)(self._find_unseen)
 
     def score(self, history: str, character: str) -> float:
         """Natural logarithm of the probability that this character follows."""

@@ -188,6 +188,8 @@ def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # each step asks for a little more than the one before, and an arena would keep them all
+    options.enable_cpu_mem_arena = False
     # waiting threads would otherwise burn the core that the other caller needs
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
