@@ -11,10 +11,8 @@ log = logging.getLogger(__name__)
 
 _CURRENT, _FUTURE, _ON_FAULT = 1, 2, 4
 """Flags of mlockall(2), the same on all processors that Python has Linux packages for."""
-_ARENA_MAX, _MMAP_THRESHOLD = -8, -3
-"""Parameters of mallopt(3)."""
-LARGE = 4 << 20
-"""Bytes. From 1 MiB on, recognition takes a quarter longer: pages that are new each time."""
+_ARENA_MAX = -8
+"""The parameter of mallopt(3): so many heaps at most."""
 _IPC_LOCK = 14
 """The number of the capability to lock memory beyond any limit, capabilities(7)."""
 
@@ -33,18 +31,16 @@ def keep_loaded() -> None:
         log.info("the memory cannot be locked (it needs RLIMIT_MEMLOCK unlimited, or root)")
 
 
-def hold_no_more_than_needed() -> None:
+def share_one_heap() -> None:
     """Call it before threads are started, where they work by turns on tensors of any size.
 
-    glibc gives each thread a heap of its own, and what one has freed no other takes; and it learns
-    from the first large blocks to keep the next ones in the heap, which locked memory never
-    leaves. So there is one heap, and large blocks stand apart and go back to the system at once.
-    Does nothing where the C library is another.
+    glibc gives each thread a heap of its own, and what one has freed no other takes: a process
+    holds the most that each of its threads ever needed. Does nothing where the C library is
+    another.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(_ARENA_MAX, 1)
-        libc.mallopt(_MMAP_THRESHOLD, LARGE)
 
 
 def _locked() -> bool:

@@ -35,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(speech: configuration.Speech) -> None:
     from assistant.priority import SWITCH_S
-    from assistant.resident import hold_no_more_than_needed, keep_loaded
+    from assistant.resident import keep_loaded, share_one_heap
     from assistant.speech import recognizers, server, synthesizers
     from assistant.speech.engines import warm_up
 
     sys.setswitchinterval(SWITCH_S)
-    hold_no_more_than_needed()
+    share_one_heap()
     stop = told_to_stop()
     recognizer = recognizers.load(speech).recognizer
     speaks = synthesizers.choose(speech)[0] == "kokoro"
