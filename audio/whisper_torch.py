@@ -5,7 +5,7 @@ The names, shapes and values are those of the CTranslate2 model that the hotline
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional
 from assistant.speech.whisper_adapter import DOWN, UP
 from assistant.speech.whisper_graph import Weights
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HEAD = 64
 """Width of an attention head in every Whisper."""
 RANKS = {"encoder": 16, "decoder": 8}
@@ -32,8 +33,8 @@ class Corrected(nn.Module):
         self._matrix = _half(weights[self.name])
         self._bias = _half(weights[f"{name}/bias"])
         outputs, inputs = self._matrix.shape
-        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
-        self.up = nn.Parameter(torch.zeros(outputs, rank))
+        self.down = nn.Parameter(torch.randn(rank, inputs, device=DEVICE) / math.sqrt(inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank, device=DEVICE))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[…, inputs] → […, outputs]."""
@@ -131,12 +132,22 @@ class Whisper(nn.Module):
 
     def corrections(self) -> dict[str, NDArray[np.float16]]:
         """As assistant/speech/whisper_adapter.py reads them."""
-        found = {}
+        return {
+            name: matrix.detach().cpu().numpy().astype(np.float16)
+            for name, matrix in self._learned()
+        }
+
+    def go_on_from(self, corrections: Mapping[str, NDArray[np.float16]]) -> None:
+        """Take what was learned before. Raises KeyError or RuntimeError for another model's."""
+        with torch.no_grad():
+            for name, matrix in self._learned():
+                matrix.copy_(_single(corrections[name]))
+
+    def _learned(self) -> Iterator[tuple[str, nn.Parameter]]:
         for each in self.modules():
             if isinstance(each, Corrected):
-                for part, matrix in ((UP, each.up), (DOWN, each.down)):
-                    found[each.name + part] = matrix.detach().numpy().astype(np.float16)
-        return found
+                yield each.name + UP, each.up
+                yield each.name + DOWN, each.down
 
 
 def _layers(weights: Weights, half: str) -> int:
@@ -149,7 +160,7 @@ def _layers(weights: Weights, half: str) -> int:
 
 
 def _single(values: NDArray[np.float16]) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float32))
+    return torch.from_numpy(values.astype(np.float32)).to(DEVICE)
 
 
 def _half(values: NDArray[np.float16]) -> torch.Tensor:
