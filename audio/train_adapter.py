@@ -51,13 +51,13 @@ FILLERS = "嗯，", "那个，", "你好，", "我想问一下，", "请问", "�
 LONGEST = 40
 """Characters."""
 
-LINES = 3200
+LINES = 4000
 """Of seven thousand: speaking a hundred takes two minutes."""
 ANSWERS_FIRST = 0.5
 """How much further in front an answer stands than a question: there are few of them."""
 
 
-STEPS = 800
+STEPS = 850
 """From nothing it takes three times as many."""
 
 
