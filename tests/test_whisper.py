@@ -2,6 +2,8 @@
 text that is never invented, and calls that may decode at the same time."""
 
 import csv
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -24,6 +26,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 CALLERS = ROOT / "audio" / "callers"
+
+MANY_LENGTHS = """
+import os
+import numpy as np
+from assistant import models
+from assistant.processes import costs
+from assistant.speech.whisper import WhisperRecognizer
+
+whisper = WhisperRecognizer(models.find("whisper-base"), 2, adapter=None)
+noise = np.random.default_rng(0).normal(0, 100, 4 * 16000).astype(np.int16)
+held = []
+for samples in range(len(noise), len(noise) // 2, -320):
+    whisper._encoded(whisper._features(noise[:samples].astype(np.float32))[None])
+    held.append(costs([os.getpid()])[os.getpid()].own_mb)
+print(held[10], held[-1])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +114,20 @@ def test_long_speech_is_heard_to_its_end(whisper: WhisperRecognizer) -> None:
 def test_any_rate_gives_the_same_words(whisper: WhisperRecognizer, rate: int) -> None:
     pcm, own_rate = recorded("callers/03.wav")
     assert "提前" in heard(whisper, resample(pcm, own_rate, rate), rate).text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory is read from /proc")
+def test_utterances_of_ever_new_lengths_take_no_more_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_LENGTHS],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        start_new_session=True,  # what a process costs is told by its group
+    )
+    after_ten, after_all = map(float, done.stdout.split())
+    assert after_all - after_ten < 10
 
 
 def test_several_calls_decode_at_once(whisper: WhisperRecognizer) -> None:
