@@ -52,6 +52,40 @@ def test_a_well_formed_card(tmp_path: Path) -> None:
     assert policies.check(tmp_path, datetime.date(2026, 11, 24)) == []
 
 
+def _load_further(folder: Path, text: str) -> list[Card]:
+    (folder / "phrasings").mkdir()
+    (folder / "phrasings" / "pension.yaml").write_text(text, encoding="utf-8")
+    return _load(folder, HEAD + CARD)
+
+
+def test_further_phrasings_of_a_card(tmp_path: Path) -> None:
+    [card] = _load_further(tmp_path, "pension_age:\n  - 我哪年能退\n  - 六五年的几时退\n")
+    assert card.says[-3:] == ["第乙种问法", "我哪年能退", "六五年的几时退"]
+    assert "- 六五年的几时退\n" in policies.training_data([card])["nlu"][0]["examples"]
+
+
+@pytest.mark.parametrize(
+    ("further", "line", "told"),
+    [
+        ("pension_age:\n  - 我哪年能退\npension_ago:\n  - 几时退\n", 4, "no card pension_ago"),
+        ("pension_age:\n  - 第甲种问法\n", 2, "question 第甲种问法 is already at"),
+        ("pension_age:\n  - 几时退\n  - 几时退\n", 3, "question 几时退 is already at"),
+        ("pension_age:\n  - 几时退（女）\n", 2, "cannot be spoken"),
+        ("pension_age:\n  - 几时退\n  -\n", 3, "write what a caller says"),
+        ("pension_age:\n  - 几时退:\n    - 早点\n", 2, "write what a caller says"),
+        ("pension_age: 几时退\n", 1, "write each phrasing in a line"),
+        ("- 几时退\n", 1, "begin with a card's id"),
+        ("", 1, "begin with a card's id"),
+        ("pension_age: [几时退\n", 2, "not valid YAML"),
+    ],
+)
+def test_mistakes_in_further_phrasings_are_named(
+    tmp_path: Path, further: str, line: int, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"phrasings/pension\.yaml:{line}: .*{told}"):
+        _load_further(tmp_path, further)
+
+
 @pytest.mark.parametrize(
     ("broken", "line", "told"),
     [

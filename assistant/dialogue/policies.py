@@ -1,14 +1,15 @@
 """Policy cards: the answers that a policy editor keeps in configs/policies/*.yaml.
 
 A file is a topic with its cards. From the cards come the classifier's examples and everything
-that is said about policy, so a changed answer needs no code. Every mistake is reported with its
-file, line and remedy.
+that is said about policy, so a changed answer needs no code. The folder phrasings beside them has
+further examples, which would bury the answers. Every mistake is reported with its file, line and
+remedy.
 """
 
 import datetime
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +22,9 @@ from assistant.parameters import Parameter
 from assistant.settings import ROOT, ConfigError
 
 POLICIES = ROOT / "configs" / "policies"
+
+FURTHER = "phrasings"
+"""Folder beside the cards: by a card's id, more of what callers say when they mean it."""
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where there is one: eight times as fast, and the cards are a megabyte."""
@@ -187,6 +191,17 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Further:
+    """One more way of asking, and where it stands."""
+
+    card: str
+    """The id of what is meant by it."""
+    says: str
+    file: Path
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """A card and where it stands."""
 
@@ -194,6 +209,15 @@ class Placed:
     topic: str
     file: Path
     node: yaml.Node
+    further: Sequence["Further"] = ()
+    """The last ones of what the card says, which stand in another file."""
+
+    def asked_at(self, number: int) -> tuple[Path, int]:
+        """File and line of a way of asking."""
+        own = len(self.card.says) - len(self.further)
+        if number >= own:
+            return self.further[number - own].file, self.further[number - own].line
+        return self.file, self.line("says", number)
 
     def line(self, *path: int | str) -> int:
         """The line of a field."""
@@ -237,6 +261,8 @@ def read(folder: Path) -> tuple[list[Placed], list[Problem]]:
                 problems.append(found)
             else:
                 placed.append(found)
+    placed, misplaced = _asked_further(placed, folder / FURTHER)
+    problems += misplaced
     if not files or (not placed and not problems):
         problems.append(Problem(folder, 1, "no policy cards; add at least one *.yaml file"))
     problems += _clashes(placed)
@@ -272,30 +298,78 @@ def _read(file: Path) -> Iterator[Placed | Problem]:
                 continue
             yield Placed(card, topic, file, item)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or error
-        yield Problem(file, line, f"not valid YAML: {problem}")
+        yield _not_yaml(file, error)
     finally:
         if loader:
             loader.dispose()
+
+
+def _not_yaml(file: Path, error: Exception) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or error
+    return Problem(file, mark.line + 1 if mark else 1, f"not valid YAML: {problem}")
+
+
+def _asked_further(placed: list[Placed], folder: Path) -> tuple[list[Placed], list[Problem]]:
+    """The cards with all that is said for them in that folder too, and what is wrong there."""
+    problems = []
+    further: dict[str, list[Further]] = {each.card.id: [] for each in placed}
+    for file in sorted(folder.glob("*.yaml")):
+        for found in _further(file):
+            if isinstance(found, Problem):
+                problems.append(found)
+            elif found.card in further:
+                further[found.card].append(found)
+            else:
+                message = f"no card {found.card}; correct the id, or remove its phrasings"
+                problems.append(Problem(file, found.line, message))
+    return [_with(each, further[each.card.id]) for each in placed], problems
+
+
+def _with(placed: Placed, further: Sequence[Further]) -> Placed:
+    says = [*placed.card.says, *(each.says for each in further)]
+    return replace(placed, card=placed.card.model_copy(update={"says": says}), further=further)
+
+
+def _further(file: Path) -> Iterator[Further | Problem]:
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        yield _not_yaml(file, error)
+        return
+    cards = node.value if isinstance(node, yaml.MappingNode) else []
+    if not cards:
+        yield Problem(file, 1, "begin with a card's id and ':', and under it '- ' and a phrasing")
+    for name, phrasings in cards:
+        line = name.start_mark.line + 1
+        if not isinstance(phrasings, yaml.SequenceNode):
+            yield Problem(file, line, f"{name.value}: write each phrasing in a line with '- '")
+            continue
+        for each in phrasings.value:
+            line = each.start_mark.line + 1
+            try:
+                if not isinstance(each, yaml.ScalarNode) or not each.value:
+                    raise ValueError("write what a caller says")
+                yield Further(name.value, _speakable(each.value), file, line)
+            except ValueError as error:
+                yield Problem(file, line, f"{name.value}: {error}")
 
 
 def _clashes(placed: Sequence[Placed]) -> Iterator[Problem]:
     """The same id or the same question twice: which card would be meant?"""
     places: dict[str, str] = {}
     for each in placed:
-        keys = [(f"id {each.card.id}", each.line("id"))]
+        keys = [(f"id {each.card.id}", (each.file, each.line("id")))]
         keys += [
-            (f"question {re.sub('[，？。！]', '', says)}", each.line("says", number))
+            (f"question {re.sub('[，？。！]', '', says)}", each.asked_at(number))
             for number, says in enumerate(each.card.says)
         ]
-        for key, line in keys:
+        for key, (file, line) in keys:
             if key in places:
                 message = f"{key} is already at {places[key]}; remove one"
-                yield Problem(each.file, line, message)
+                yield Problem(file, line, message)
             else:
-                places[key] = f"{each.file}:{line}"
+                places[key] = f"{file}:{line}"
 
 
 def _dangling(placed: Sequence[Placed]) -> Iterator[Problem]:

@@ -1,12 +1,14 @@
 """Sound as a feature: recognisers confuse characters that sound alike (挂失 heard as 挂式)."""
 
+from collections.abc import Sequence
+
 from pypinyin import lazy_pinyin
 
 _INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("n", "l"))
 _FINALS = (("ang", "an"), ("eng", "en"), ("ing", "in"))
 
 
-def syllables(text: str) -> list[str]:
+def syllables(text: str | Sequence[str]) -> list[str]:
     """Toneless pinyin, with the sounds that many speakers do not tell apart made one.
 
     zh/z, ch/c, sh/s, n/l at the beginning; -ang/-an, -eng/-en, -ing/-in at the end.

@@ -48,7 +48,7 @@ def _words(text: str) -> list[str]:
 
 def _vectorizers() -> dict[str, TfidfVectorizer]:
     # Rare runs are left out: they are most of all, and tell nothing about new words.
-    common = {"sublinear_tf": True, "min_df": 3, "dtype": np.float32}
+    common = {"sublinear_tf": True, "min_df": 5, "dtype": np.float32}
     own = {"token_pattern": None, "lowercase": False}
     return {
         "words": TfidfVectorizer(tokenizer=_words, ngram_range=(1, 2), **own, **common),
