@@ -209,7 +209,7 @@ class Placed:
     topic: str
     file: Path
     node: yaml.Node
-    further: Sequence["Further"] = ()
+    further: Sequence[Further] = ()
     """The last ones of what the card says, which stand in another file."""
 
     def asked_at(self, number: int) -> tuple[Path, int]:
