@@ -32,7 +32,7 @@ def keep_loaded() -> None:
 
 
 def share_one_heap() -> None:
-    """Call it before threads are started, where they work by turns on tensors of any size.
+    """Call it before threads are started, where they need much memory by turns.
 
     glibc gives each thread a heap of its own, and what one has freed no other takes: a process
     holds the most that each of its threads ever needed. Does nothing where the C library is

@@ -61,9 +61,11 @@ async def _answer(settings: configuration.Settings, name: str) -> None:
     from assistant.metrics_server import serve_metrics
     from assistant.priority import SWITCH_S
     from assistant.reception import open_reception
+    from assistant.resident import share_one_heap
     from assistant.speech import client
 
     sys.setswitchinterval(SWITCH_S)
+    share_one_heap()
     stop = told_to_stop()
 
     admission = Admission(settings.load)

@@ -3,17 +3,9 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import jieba
 from pypinyin import lazy_pinyin
-from rasa.engine.graph import ExecutionContext, GraphComponent
-from rasa.engine.recipes.default_recipe import DefaultV1Recipe
-from rasa.engine.storage.resource import Resource
-from rasa.engine.storage.storage import ModelStorage
-from rasa.shared.nlu.constants import INTENT, INTENT_RESPONSE_KEY, TEXT
-from rasa.shared.nlu.training_data.message import Message
-from rasa.shared.nlu.training_data.training_data import TrainingData
 
 from components.pinyin import syllables
 
@@ -29,14 +21,6 @@ COMMON = 6
 OWN = 30
 """What a character in the examples counts more than its frequency's root in general text: the
 recogniser's language model knows the examples."""
-
-
-_MISHEARD_MARK = "misheard"
-
-
-def is_misheard(example: Message) -> bool:
-    """Whether an example is a copy made by MisheardExamples."""
-    return bool(example.get(_MISHEARD_MARK))
 
 
 class Mishearing:
@@ -77,50 +61,3 @@ class Mishearing:
             sound = self._random.choice(nearly)
         others = [other for other in self._of_sound.get(sound, []) if other != char] or [char]
         return self._random.choices(others, [self._counts.get(other, 1) for other in others])[0]
-
-
-# No featurizer, but Rasa's recipe knows no other kind that may stand before a tokenizer.
-@DefaultV1Recipe.register(DefaultV1Recipe.ComponentType.MESSAGE_FEATURIZER, is_trainable=False)
-class MisheardExamples(GraphComponent):
-    """Adds to each example `copies` of it with characters misheard; in training only."""
-
-    @staticmethod
-    def get_default_config() -> dict[str, Any]:
-        """One misheard copy of each example."""
-        return {"copies": 1}
-
-    @classmethod
-    def create(
-        cls,
-        config: dict[str, Any],
-        model_storage: ModelStorage,
-        resource: Resource,
-        execution_context: ExecutionContext,
-    ) -> "MisheardExamples":
-        """Rasa's constructor of components."""
-        return cls(config["copies"])
-
-    def __init__(self, copies: int) -> None:
-        self._copies = copies
-
-    def process_training_data(self, training_data: TrainingData) -> TrainingData:
-        """Add the misheard copies."""
-        examples = [each for each in training_data.intent_examples if each.get(TEXT)]
-        mishear = Mishearing([each.get(TEXT) for each in examples])
-        misheard = [
-            Message(
-                {
-                    TEXT: mishear(example.get(TEXT)),
-                    INTENT: example.get(INTENT),
-                    INTENT_RESPONSE_KEY: example.get(INTENT_RESPONSE_KEY),
-                    _MISHEARD_MARK: True,
-                }
-            )
-            for example in examples
-            for _ in range(self._copies)
-        ]
-        return training_data.merge(TrainingData(misheard))
-
-    def process(self, messages: list[Message]) -> list[Message]:
-        """What callers say stays as it is."""
-        return messages
