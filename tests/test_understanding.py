@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,8 +57,38 @@ print(json.dumps({
 """
 
 
-def _in_rasas_python(script: str) -> Any:
-    command = [str(RASA_BIN / "python"), "-c", script]
+EMBED = """
+import json
+import pathlib
+import sys
+import numpy as np
+from components import embeddings
+
+folder = pathlib.Path(sys.argv[1])
+texts = ["我的社保卡丢了", "怎么办退休", "我的社保卡丢了", "养老金有多少"]
+first = embeddings.embedded(texts)
+(file,) = folder.iterdir()
+counted = []
+embed = embeddings._embed
+embeddings._embed = lambda missing: counted.append(len(missing)) or embed(missing)
+again = embeddings.embedded(texts)
+more = embeddings.embedded([*texts, "失业金怎么领"])
+file.write_bytes(file.read_bytes()[:1000])
+mended = embeddings.embedded(texts)
+folder.joinpath("file").touch()
+embeddings.os.environ["HOTLINE_EMBEDDINGS"] = str(folder / "file")
+unkept = embeddings.embedded(texts)
+print(json.dumps({
+    "same": [bool(np.array_equal(first, each)) for each in (again, more[:4], mended, unkept)],
+    "by_text": bool(np.array_equal(first[0], first[2]) and not np.allclose(first[0], first[1])),
+    "alone": bool(np.allclose(first[1], embed(["怎么办退休"])[0], atol=1e-5)),
+    "embedded": counted,
+}))
+"""
+
+
+def _in_rasas_python(script: str, *arguments: str) -> Any:
+    command = [str(RASA_BIN / "python"), "-c", script, *arguments]
     done = subprocess.run(command, cwd=RASA_PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -100,3 +131,17 @@ def test_the_network_leans_neither_on_words_nor_on_sense_alone() -> None:
     assert right["no_sense"] > 0.9
     assert right["no_words"] > 0.5
     assert right["same"]
+
+
+def test_embeddings_are_kept_from_one_training_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOTLINE_EMBEDDINGS", str(tmp_path))
+
+    found = _in_rasas_python(EMBED, str(tmp_path))
+
+    assert found["by_text"]
+    assert found["alone"]
+    assert found["same"] == [True] * 4
+    # nothing anew, the further one, all after damage, all where the folder takes nothing
+    assert found["embedded"] == [1, 3, 3]

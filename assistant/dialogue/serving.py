@@ -71,7 +71,7 @@ def rasa_environment() -> dict[str, str]:
         # At INFO and below Rasa logs what callers say, ID numbers and PINs included.
         "LOG_LEVEL": "WARNING",
         "LOG_LEVEL_LIBRARIES": "ERROR",
-        # The model is a linear one: TensorFlow is imported and never used.
+        # TensorFlow has its say in training only, on the processors.
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
         "OMP_NUM_THREADS": "1",

