@@ -29,7 +29,8 @@ class Network:
     """
 
     runs: np.ndarray
-    """Half precision: there are fifty million numbers, and three digits are enough."""
+    """A vector of each run, in steps of its own size: there are fifty million numbers."""
+    steps: np.ndarray
     inner: np.ndarray
     inner_bias: np.ndarray
     outer: np.ndarray
@@ -65,13 +66,13 @@ class Network:
             ]
         )
         layers.build((None, _RUN_WIDTH + senses.shape[1]))
-        steps = _EPOCHS * 2 * len(goals) // _BATCH
+        batches = _EPOCHS * 2 * len(goals) // _BATCH
         falling = tf.keras.optimizers.schedules.PolynomialDecay
         # A step touches few of the runs: Adagrad leaves all others alone, Adam would not.
         of_runs = tf.keras.optimizers.legacy.Adagrad(
-            falling(_RUN_RATE, steps, _RUN_RATE / 20), initial_accumulator_value=0, epsilon=1e-10
+            falling(_RUN_RATE, batches, _RUN_RATE / 20), initial_accumulator_value=0, epsilon=1e-10
         )
-        of_layers = tf.keras.optimizers.legacy.Adam(falling(_RATE, steps, _RATE / 50))
+        of_layers = tf.keras.optimizers.legacy.Adam(falling(_RATE, batches, _RATE / 50))
         loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
         @tf.function(autograph=False, reduce_retracing=True)
@@ -99,11 +100,14 @@ class Network:
                 goals[places],
             )
         learned = [variable.numpy() for variable in layers.trainable_variables]
-        return cls(runs.numpy().astype(np.float16), *learned)
+        sizes = np.abs(runs.numpy()).max(axis=1) / np.iinfo(np.int8).max
+        whole = np.rint(runs.numpy() / sizes[:, None]).astype(np.int8)
+        return cls(whole, sizes, *learned)
 
     def scores(self, row: csr_matrix, sense: np.ndarray) -> np.ndarray:
         """Log probability of every label, for one sentence: only its own runs are touched."""
-        heard = row.data.astype(np.float32) @ self.runs[row.indices].astype(np.float32)
+        weights = row.data.astype(np.float32) * self.steps[row.indices]
+        heard = weights @ self.runs[row.indices].astype(np.float32)
         hidden = np.concatenate([heard, sense]) @ self.inner + self.inner_bias
         scores = np.maximum(hidden, 0) @ self.outer + self.outer_bias
         scores -= scores.max()
