@@ -80,7 +80,8 @@ class Network:
             found: tf.SparseTensor, weights: tf.SparseTensor, sense: tf.Tensor, goal: tf.Tensor
         ) -> None:
             with tf.GradientTape() as tape:
-                heard = tf.nn.embedding_lookup_sparse(runs, found, weights, combiner="sum")
+                # A sentence without a known run gets zeros; the plain lookup would drop it.
+                heard = tf.nn.safe_embedding_lookup_sparse(runs, found, weights, combiner="sum")
                 wrong = loss(goal, layers(tf.concat([heard, sense], 1), training=True))
             slopes = tape.gradient(wrong, [runs, *layers.trainable_variables])
             of_runs.apply_gradients([(slopes[0], runs)])
