@@ -7,7 +7,6 @@ Conversations are data in tests/data/conversations.yaml and advice.yaml.
 import asyncio
 import json
 import re
-import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,9 @@ from assistant.dialogue.dialogue import (
     Volume,
 )
 from assistant.dialogue.rasa import RasaDialogue
-from assistant.dialogue.serving import RASA_BIN, RASA_PROJECT
+from assistant.dialogue.serving import RASA_PROJECT
 from assistant.speech.recognizer import Alternative, Transcript
+from tests import rasa_python
 from tests.conftest import Stack
 
 DATA = Path(__file__).parent / "data"
@@ -145,10 +145,7 @@ def _bare(text: str) -> str:
 @pytest.mark.parametrize("form", digressions.FORMS)
 def test_what_the_actions_leave_to_the_rules_has_a_rule_in_each_form(form: str) -> None:
     code = "from actions.identity import ANSWERED_BY_RULES; print(*ANSWERED_BY_RULES)"
-    left = subprocess.run(
-        [RASA_BIN / "python", "-W", "ignore", "-c", code],
-        cwd=RASA_PROJECT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    left = rasa_python.printed(code).split()
     ruled = {"no_more"} if form == "confirm_form" else set()  # there it is the answer "no"
     rules = digressions.rules()["rules"]
     for file in (RASA_PROJECT / "data" / "rules").glob("*.yml"):
@@ -157,7 +154,7 @@ def test_what_the_actions_leave_to_the_rules_has_a_rule_in_each_form(form: str) 
         if {"active_loop": form} in rule.get("condition", []):
             first = rule["steps"][0]
             ruled |= {step["intent"] for step in first.get("or", [first]) if "intent" in step}
-    assert ruled == set(left.stdout.split())
+    assert ruled == set(left)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ The reader belongs to Rasa's environment; it uses the standard library only and 
 """
 
 import importlib.util
-import subprocess
 from types import ModuleType
 
 import pytest
 
-from assistant.dialogue.serving import RASA_BIN, RASA_PROJECT
+from assistant.dialogue.serving import RASA_PROJECT
+from tests import rasa_python
 
 SOURCE = RASA_PROJECT / "actions" / "digits.py"
 
@@ -171,7 +171,4 @@ def test_check_digit(number: str, valid: bool) -> None:
 
 def test_runs_in_rasas_python() -> None:
     code = "from actions.digits import hear; print(hear('四四零幺零三'))"
-    done = subprocess.run(
-        [RASA_BIN / "python", "-c", code], cwd=RASA_PROJECT, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "440103", done.stderr
+    assert rasa_python.printed(code).strip() == "440103"

@@ -1,13 +1,12 @@
 """Parts of the classifier, run by Rasa's own Python; what it understands: test_dialogue.py."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assistant.dialogue.serving import RASA_BIN, RASA_PROJECT
+from tests import rasa_python
 
 MISHEAR = """
 import json
@@ -89,16 +88,9 @@ print(json.dumps({
 """
 
 
-def _in_rasas_python(script: str, *arguments: str) -> Any:
-    command = [str(RASA_BIN / "python"), "-c", script, *arguments]
-    done = subprocess.run(command, cwd=RASA_PROJECT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def misheard() -> Any:
-    return _in_rasas_python(MISHEAR)
+    return json.loads(rasa_python.printed(MISHEAR))
 
 
 def test_what_was_misheard_sounds_nearly_as_before(misheard: Any) -> None:
@@ -126,7 +118,7 @@ def test_other_sounds_are_heard_than_were_said_but_seldom(misheard: Any) -> None
 
 
 def test_the_network_leans_neither_on_words_nor_on_sense_alone() -> None:
-    right = _in_rasas_python(LEARN)
+    right = json.loads(rasa_python.printed(LEARN))
 
     assert right["all"] > 0.97
     assert right["misheard"] > 0.85
@@ -140,7 +132,7 @@ def test_embeddings_are_kept_from_one_training_to_the_next(
 ) -> None:
     monkeypatch.setenv("HOTLINE_EMBEDDINGS", str(tmp_path))
 
-    found = _in_rasas_python(EMBED, str(tmp_path))
+    found = json.loads(rasa_python.printed(EMBED, str(tmp_path)))
 
     assert found["by_text"]
     assert found["alone"]
