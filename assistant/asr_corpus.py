@@ -138,7 +138,10 @@ def answers(seed: int, each: int = 4) -> list[tuple[str, Expecting, str]]:
         id_number = f"440{number(3)}", f"{born:%Y%m%d}", number(4)
         found.append(("，".join(map(one_by_one, id_number)), "id_number", ""))
         found.append((one_by_one(number(6)), "pin", ""))
-        found.append((f"办件编号{one_by_one('20' + number(6))}", "case_number", ""))
+        serial = number(6)
+        filed = datetime.date(2025, 1, 1) + datetime.timedelta(int(serial[:3]) % 600)
+        case = f"办件编号{one_by_one(f'{filed:%Y%m%d}0{serial[3:]}')}"
+        found.append((case, "case_number", ""))
         found.append((f"一个月大概{cardinal(str(chance.randrange(20, 200) * 50))}块", "amount", ""))
         day = f"{cardinal(str(born.month))}月{cardinal(str(born.day))}号"
         found.append((f"{digits(str(born.year))}年{day}", "date", ""))

@@ -10,8 +10,9 @@ from enum import Enum, auto
 from assistant.backend.id_number import is_id_number
 from assistant.speech.recognizer import Expecting
 
-NUMBER_LENGTH: dict[Expecting, int] = {"id_number": 18, "pin": 6}
-"""A number of known length is complete without # and without a long silence."""
+NUMBER_LENGTH: dict[Expecting, int] = {"id_number": 18, "pin": 6, "case_number": 12}
+"""A number of known length is complete without # and without a long silence. A case number is a
+day and four digits more; the GD before them is not asked for."""
 
 DIGIT_ANSWERS: frozenset[Expecting] = frozenset({"digits", "id_number", "pin", "case_number"})
 """Answers with pauses in the middle: people breathe between groups of digits."""

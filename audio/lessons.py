@@ -1,8 +1,8 @@
 """How Whisper learns: what was spoken over ever other lines, and what is to be written."""
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +14,8 @@ from whisper_torch import DEVICE, Whisper
 
 from assistant.channels.channel import Pcm
 
-BATCH, RATE_OF_LEARNING, DECAY = 16, 7e-4, 0.05
-WARM_UP = 40
+BATCH, RATE_OF_LEARNING, DECAY = 64, 8e-4, 0.05
+WARM_UP = 60
 """Steps."""
 TOLD = 0.6
 """The share of utterances before which the decoder is told the prompt that it has in calls."""
@@ -94,21 +94,28 @@ def _filled(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
 
 
 def train(model: Whisper, lessons: Lessons, steps: int) -> None:
-    """Cross-entropy, AdamW, the rate of learning falling like a cosine."""
+    """Cross-entropy, AdamW, the rate of learning falling like a cosine.
+
+    The next batch is made while one is learned from.
+    """
     learned = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(learned, weight_decay=DECAY, betas=(0.9, 0.98))
     losses = []
-    for step, batch in enumerate(itertools.islice(lessons, steps), 1):
-        falling = 0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = RATE_OF_LEARNING * min(1, step / WARM_UP) * falling
-        features, tokens, wanted = batch
-        said = model(features, tokens).flatten(0, 1).float()
-        loss = functional.cross_entropy(said, wanted.flatten(), ignore_index=NOTHING)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        optimizer.step()
-        losses.append(loss.detach())
-        if step % 100 == 0:
-            print(f"step {step}: loss {torch.stack(losses[-100:]).mean():.3f}", flush=True)
+    batches = iter(lessons)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(next, batches)
+        for step in range(1, steps + 1):
+            features, tokens, wanted = coming.result()
+            coming = ahead.submit(next, batches)
+            falling = 0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2
+            for group in optimizer.param_groups:
+                group["lr"] = RATE_OF_LEARNING * min(1, step / WARM_UP) * falling
+            said = model(features, tokens).flatten(0, 1).float()
+            loss = functional.cross_entropy(said, wanted.flatten(), ignore_index=NOTHING)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(learned, 1.0)
+            optimizer.step()
+            losses.append(loss.detach())
+            if step % 100 == 0:
+                print(f"step {step}: loss {torch.stack(losses[-100:]).mean():.3f}", flush=True)

@@ -5,8 +5,9 @@ spoken by Kokoro's Mandarin voices, by mixtures of two of them and by voices of 
 some with an accent; then they come over simulated telephones (line_torch.py), another one each
 time. No sentence of the test corpora is among them.
 
-It goes on from what was learned before. Two and a half hours of two cores, most of them speaking,
-which is kept; needs PyTorch beside the hotline's own packages, and takes a GPU where there is one.
+It goes on from what was learned before. Speaking takes an hour and a half of two cores and is kept,
+learning nine minutes of a large GPU or a day of two cores; needs PyTorch beside the hotline's own
+packages.
 
     uv pip install torch
     hotline models pull kokoro-voices
@@ -43,22 +44,27 @@ from assistant.speech.whisper_graph import read_weights
 
 HERE = Path(__file__).resolve().parent
 SEED = 11
-A_CARD, AN_INTENT, ANSWERS = 14, 30, 110
+A_CARD, AN_INTENT, ANSWERS = 24, 60, 200
 """Phrasings of each card and of each intent, and answers of each kind."""
-MORE = {"out_of_scope": 1100, "inform_value": 160, "follow_up": 60, "chitchat": 50, "noise": 0}
+MORE = {"out_of_scope": 5000, "inform_value": 250, "follow_up": 120, "chitchat": 100, "noise": 0}
 """What is not ours keeps everyday words among ours."""
 FILLERS = "嗯，", "那个，", "你好，", "我想问一下，", "请问", "喂，你好，", "呃，", "就是，"
 LONGEST = 40
 """Characters."""
 
-LINES = 4000
-"""Of seven thousand: speaking a hundred takes two minutes."""
-ANSWERS_FIRST = 0.5
+LINES = 6800
+"""Of sixteen thousand: speaking a hundred takes eighty seconds."""
+ANSWERS_FIRST = 0.6
 """How much further in front an answer stands than a question: there are few of them."""
 
 
-STEPS = 850
-"""From nothing it takes three times as many."""
+STEPS = 4500
+
+SHARE = 0.75
+"""So much of what was learned is added to the weights (Wortsman et al. 2021, Robust fine-tuning of
+zero-shot models, arXiv:2109.01903). Of 0.6 to 1 the best, above all for strangers: the loss on the
+tuning callers, clean, is 0.192 instead of 0.256 by a synthesiser that was not learned from, 0.121
+instead of 0.149 by these voices."""
 
 
 class Line(NamedTuple):
@@ -154,7 +160,7 @@ def main() -> None:
         with np.load(ADAPTER) as learned:
             model.go_on_from(learned)
     train(model, lessons, STEPS)
-    np.savez(ADAPTER, **model.corrections())
+    np.savez(ADAPTER, **model.corrections(SHARE))
     print(ADAPTER)
 
 

@@ -19,7 +19,7 @@ from assistant.speech.whisper_graph import Weights
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HEAD = 64
 """Width of an attention head in every Whisper."""
-RANKS = {"encoder": 16, "decoder": 8}
+RANKS = {"encoder": 48, "decoder": 16}
 """Of the corrections. The encoder has more to learn: telephone band, codec, noise."""
 
 
@@ -130,10 +130,10 @@ class Whisper(nn.Module):
             x = layer(x, heard)
         return functional.linear(self._decoder_norm(x), self._embeddings.to(x.dtype))
 
-    def corrections(self) -> dict[str, NDArray[np.float16]]:
-        """As assistant/speech/whisper_adapter.py reads them."""
+    def corrections(self, share: float = 1.0) -> dict[str, NDArray[np.float16]]:
+        """As assistant/speech/whisper_adapter.py reads them; so much of each is added there."""
         return {
-            name: matrix.detach().cpu().numpy().astype(np.float16)
+            name: _stored(share * matrix if name.endswith(UP) else matrix)
             for name, matrix in self._learned()
         }
 
@@ -161,6 +161,10 @@ def _layers(weights: Weights, half: str) -> int:
 
 def _single(values: NDArray[np.float16]) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32)).to(DEVICE)
+
+
+def _stored(matrix: torch.Tensor) -> NDArray[np.float16]:
+    return matrix.detach().cpu().numpy().astype(np.float16)
 
 
 def _half(values: NDArray[np.float16]) -> torch.Tensor:

@@ -22,6 +22,8 @@ UNSURE, OPEN = Completeness.UNSURE, Completeness.OPEN
         ("一三五七九", "pin", OPEN),
         ("一三五七九零二", "pin", OPEN),
         ("二零二五零七", "case_number", OPEN),
+        ("办件编号二零二五零七一九零零三八", "case_number", COMPLETE),
+        ("办件编号二零二五零七一九零零三", "case_number", OPEN),
         ("转人工", "pin", UNSURE),
         ("我忘了密码", "pin", UNSURE),
         # yes, no, a choice, a date
