@@ -10,7 +10,6 @@ Measured on callers that training never saw, the networks alone find the right m
 
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from scipy.sparse import csr_matrix, hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
-from components.embeddings import embedded
+from components.embeddings import CORES, embedded
 from components.network import Network
 from components.noise import Mishearing
 from components.pinyin import bounded_syllables
@@ -82,8 +81,8 @@ class _Linear:
             return svm.coef_[first:].T, svm.intercept_[first:]
 
         # liblinear lets go of Python's lock.
-        with ThreadPoolExecutor(_CORES) as workers:
-            parts = list(workers.map(weights, np.array_split(names, _CORES)))
+        with ThreadPoolExecutor(CORES) as workers:
+            parts = list(workers.map(weights, np.array_split(names, CORES)))
         joined = [np.hstack(each).astype(np.float32) for each in zip(*parts, strict=True)]
         return cls(*joined)
 
@@ -189,15 +188,13 @@ class Understanding(GraphComponent, IntentClassifier):
         self._labels = sorted(set(meanings))
         mishear = Mishearing(texts)
         versions = [texts, *([mishear(text) for text in texts] for _ in range(_MISHEARD))]
-        for vectorizer in self._vectorizers.values():
-            vectorizer.fit([*versions[0], *versions[1]])
+        heard = self._learn_forms(versions)
         # What was misheard has another sense: the embedding learns from what was meant.
         vectors = embedded(texts)
         self._mean = vectors.mean(axis=0)
         senses = self._sense(vectors)
         self._by_sense = _Linear.fit(senses, meanings, self._config["embedding_penalty"])
         self._by_closeness = _Close.fit(vectors - self._mean, meanings)
-        heard = [self._form(version) for version in versions]
         goals = np.searchsorted(self._labels, meanings)
         self._networks = [
             Network.fit(heard, senses, goals, len(self._labels), seed) for seed in range(_NETWORKS)
@@ -259,6 +256,13 @@ class Understanding(GraphComponent, IntentClassifier):
     def _sense(self, vectors: np.ndarray) -> np.ndarray:
         return (vectors - self._mean) * _SPREAD
 
+    def _learn_forms(self, versions: list[list[str]]) -> list[csr_matrix]:
+        """The form of each version; its runs are those of the first two, cut once."""
+        meant = len(versions[0])
+        learned = [*versions[0], *versions[1]]
+        forms = hstack([each.fit_transform(learned) for each in self._vectorizers.values()]).tocsr()
+        return [forms[:meant], forms[meant:], *map(self._form, versions[2:])]
+
     def _form(self, texts: list[str]) -> csr_matrix:
         return hstack([each.transform(texts) for each in self._vectorizers.values()]).tocsr()
 
@@ -317,8 +321,6 @@ class Understanding(GraphComponent, IntentClassifier):
         understanding._find("你好")  # Jieba reads its dictionary
         return understanding
 
-
-_CORES = os.cpu_count() or 1
 
 _NETWORKS = 2
 """From different seeds: what one gets wrong by chance, the other seldom does."""
