@@ -158,7 +158,6 @@ def calibration() -> Calibration:
     [
         hypothesis(heard=0.5),
         hypothesis(understood=0.5),
-        hypothesis(intent="out_of_scope"),
         hypothesis(text="领"),
     ],
 )
