@@ -148,19 +148,25 @@ def answers(seed: int, each: int = 4) -> list[tuple[str, Expecting, str]]:
     return found + [(text, "yes_no", meaning) for text, meaning in YES_NO.items()]
 
 
+def texts(
+    file: Path = HELD_OUT, shares: dict[str, int] = SHARES
+) -> list[tuple[str, Expecting, str]]:
+    """What is said in the own corpus of a file: text, what is awaited, meaning."""
+    asked: list[tuple[str, Expecting, str]] = [
+        (case.text, "free", case.meaning) for case in chosen(read_cases(file), shares)
+    ]
+    # Numbers that settings are chosen on are not those that figures are reported on.
+    return asked + answers(seed=len(asked) + (file == TUNING))
+
+
 def own(
     file: Path = HELD_OUT, shares: dict[str, int] = SHARES, progress: Progress = print
 ) -> list[Utterance]:
     """The own corpus, spoken first where the cache has not got it yet. Raises ModelError."""
-    texts: list[tuple[str, Expecting, str]] = [
-        (case.text, "free", case.meaning) for case in chosen(read_cases(file), shares)
-    ]
-    # Numbers that settings are chosen on are not those that figures are reported on.
-    texts += answers(seed=len(texts) + (file == TUNING))
     folder = models.cache() / "callers"
     voices = sorted(each.stem for each in models.find("kokoro-voices-zh").glob("z*.bin"))
     utterances = []
-    for number, (text, expecting, meaning) in enumerate(texts):
+    for number, (text, expecting, meaning) in enumerate(texts(file, shares)):
         key = hashlib.sha256(f"{number} {text}".encode()).hexdigest()[:16]
         voice = voices[number % len(voices)]
         utterances.append(Utterance(key, text, folder / f"{key}.flac", voice, expecting, meaning))

@@ -32,7 +32,7 @@ from voices import Callers, names, speak
 from whisper_torch import Whisper
 
 from assistant import asr_corpus, models
-from assistant.bench_nlu import HELD_OUT, read_cases
+from assistant.bench_nlu import HELD_OUT, TUNING, read_cases
 from assistant.dialogue import policies
 from assistant.dialogue.serving import RASA_PROJECT
 from assistant.speech.chinese import HAN, normalise
@@ -123,13 +123,12 @@ def phrasings(data: Sequence[dict[str, list[dict[str, str]]]]) -> dict[str, list
 
 def tests() -> set[str]:
     """Every sentence that the recognition is tested with, normalised."""
-    files = HELD_OUT, HELD_OUT.with_name("tuning.tsv")
+    files = HELD_OUT, TUNING
     cases = [each.text for file in files for each in read_cases(file)]
     for name in ("callers.tsv", "demo/lines.tsv"):
         with (HERE / name).open(encoding="utf-8", newline="") as file:
             cases += [line["text"] for line in csv.DictReader(file, delimiter="\t")]
-    seed = sum(asr_corpus.SHARES.values())
-    cases += [text for each in (seed, seed + 1) for text, *_ in asr_corpus.answers(each)]
+    cases += [text for file in files for text, *_ in asr_corpus.texts(file)]
     return set(map(normalise, cases))
 
 

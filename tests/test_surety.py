@@ -167,6 +167,15 @@ def test_everything_that_speaks_against_it_makes_it_less_sure(
     assert calibration.judge(worse, "free").sure < calibration.judge(SURE, "free").sure
 
 
+def test_being_out_of_scope_counts_as_it_was_calibrated(calibration: Calibration) -> None:
+    """For or against: the better callers are heard, the surer it is."""
+    outside, inside = (
+        calibration.judge(each, "free") for each in (hypothesis(intent="out_of_scope"), SURE)
+    )
+    assert outside.words - inside.words == pytest.approx(calibration._words["foreign"])
+    assert outside.sure != inside.sure
+
+
 def test_a_close_rival_makes_it_no_surer(calibration: Calibration) -> None:
     close = calibration.judge(hypothesis(second=0.6), "free")
     assert close.sure <= calibration.judge(SURE, "free").sure
